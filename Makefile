@@ -1,0 +1,53 @@
+# Every target makes what it needs: `make run` on a fresh clone installs first, then runs.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+export KEDRO_DISABLE_TELEMETRY := 1
+
+.PHONY: help run test test-all lint viz notebook bench clean lock
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: $(READY)  ## candles to report on the simulated market; ARGS="--params market.seed=1" is passed on
+	$(BIN)/kedro run $(ARGS)
+
+test: $(READY)  ## all tests but the slow ones
+	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+
+test-all: $(READY)  ## all tests
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(READY)  ## format, style and the direction of imports
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/lint-imports
+
+viz: $(READY)  ## lineage in the browser
+	$(BIN)/kedro viz run
+
+notebook: $(READY)  ## notebooks on the catalog's datasets
+	$(BIN)/python -m pip install -q -c requirements.lock -e '.[notebook]'
+	$(BIN)/jupyter lab notebooks
+
+bench: $(READY)  ## measure, side by side with the peers
+	for study in benchmarks/*.py; do $(BIN)/python $$study || exit 1; done
+
+lock: $(READY)  ## write requirements.lock from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^torch @.*|^torch==2.13.0.*/torch==2.13.0/' | grep -v '^nvidia-' > requirements.lock
+
+clean:  ## remove what runs and tests left behind, and the environment
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .viz src/*.egg-info
+	find data -type f ! -name .gitkeep -delete
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV) || { echo 'No venv: on Debian and Ubuntu, "sudo apt-get install python3-venv", then again.'; exit 1; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@

@@ -1,0 +1,98 @@
+"""The parameters as they are while pipelines are built, checked as a whole before anything runs.
+
+Kedro builds pipelines before nodes get their parameters, so a hook keeps the config loader of the running session.
+Without a session (`kedro registry list`, `kedro viz`) the configuration is read from the project.
+"""
+
+import os
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kedro.config import OmegaConfigLoader
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import settings
+from pydantic import ValidationError
+
+from agent_market.adapters import stage_of
+from agent_market.errors import ParameterError
+from agent_market.parameters import Parameters, known_keys
+
+_loader: OmegaConfigLoader | None = None
+
+
+class ConfiguredHooks:
+    """Remember the session's configuration, and refuse a wrong one with the key and the file that holds it."""
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Check all parameters, those of pipelines that do not run included."""
+        global _loader
+        _loader = context.config_loader
+        check_parameters(_loader)
+
+
+def models_of(stage: str) -> list[str]:
+    """Names of the configured models that `stage` trains, in the order of the parameters."""
+    return [name for name, block in _models().items() if stage_of(block["adapter"]) == stage]
+
+
+def all_models() -> list[str]:
+    """Names of all configured models."""
+    return list(_models())
+
+
+def check_parameters(loader: OmegaConfigLoader) -> None:
+    """Raise ParameterError with one line per wrong parameter: its path, what is wrong, and the file that sets it."""
+    try:
+        Parameters.model_validate(loader["parameters"])
+    except ValidationError as error:
+        lines = [_explain(loader, problem) for problem in error.errors()]
+        raise ParameterError(
+            "\n".join(["these parameters are wrong:", *(f"  - {line}" for line in lines)])
+        ) from None
+
+
+def _models() -> dict[str, Any]:
+    # A loader that has not read anything yet is an empty, falsy mapping: only None means that there is none.
+    loader = _loader
+    if loader is None:
+        loader = OmegaConfigLoader(
+            settings.CONF_SOURCE, env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+        )
+    check_parameters(loader)
+    return loader["parameters"]["models"]
+
+
+def _explain(loader: OmegaConfigLoader, problem: Any) -> str:
+    path = tuple(str(part) for part in problem["loc"])
+    name, place = ".".join(path), _place(loader, path)
+    if problem["type"] == "extra_forbidden":
+        close = get_close_matches(path[-1], known_keys(path[:-1], loader["parameters"]), n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{name}: unknown key{hint} ({place})"
+    value = f", got {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}{value} ({place})"
+
+
+def _place(loader: OmegaConfigLoader, path: tuple[str, ...]) -> str:
+    """Where a parameter is set: the command line, or the file of the strongest environment that has it."""
+    if _holds(loader.runtime_params or {}, path):
+        return "--params"
+    source = Path(loader.conf_source)
+    for env in dict.fromkeys([loader.env or loader.default_run_env, loader.base_env]):
+        for file in sorted((source / str(env)).rglob("parameters*/**/*.y*ml")) + sorted(
+            (source / str(env)).rglob("parameters*.y*ml")
+        ):
+            if _holds(yaml.safe_load(file.read_text()) or {}, path):
+                return str(file.relative_to(source.parent))
+    return f"not set in {source.name}/"
+
+
+def _holds(tree: Any, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True

@@ -1,0 +1,6 @@
+"""Kedro datasets of this project's own."""
+
+from agent_market.datasets.text import HTMLReportDataset
+from agent_market.datasets.trained_model import TrainedModelDataset
+
+__all__ = ["HTMLReportDataset", "TrainedModelDataset"]

@@ -1,0 +1,21 @@
+"""The errors a user can cause, and mend: each message says what was wrong, where, and what to do."""
+
+
+class AgentMarketError(Exception):
+    """Base of all errors that are the input's fault; the command line shows them without a traceback."""
+
+
+class ParameterError(AgentMarketError):
+    """A parameter is unknown, has a wrong value, or does not fit the data."""
+
+
+class DataError(AgentMarketError):
+    """Candles, files or tables are missing or do not have the shape they must have."""
+
+
+class FactorError(AgentMarketError):
+    """A factor expression cannot be read, looks into the future, or gives no values."""
+
+
+class ModelError(AgentMarketError):
+    """A model cannot be found, fitted, stored, or does not fit the data it is asked about."""

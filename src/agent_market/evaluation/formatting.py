@@ -1,0 +1,103 @@
+"""Values as people read them in the report."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from agent_market.evaluation.jsonable import to_jsonable
+from agent_market.evaluation.leaderboard import LEADERBOARD_COLUMNS, Format
+
+MISSING = "–"
+_WITH_INTERVAL = {"sharpe": ("sharpe_low", "sharpe_high"), "rank_ic": ("rank_ic_low", "rank_ic_high")}
+_INTERVAL_ENDS = {end for ends in _WITH_INTERVAL.values() for end in ends}
+
+
+def format_value(value: Any, kind: Format | None = None) -> str:
+    """One cell: a fraction as percent, a coefficient with four digits, a flag as yes or no, a gap as a dash."""
+    value = to_jsonable(value)
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return _number(value, kind)
+    if isinstance(value, list):
+        return ", ".join(format_value(item) for item in value)
+    return value[:16].replace("T", " ") if _is_date(value) else str(value)
+
+
+def format_interval(low: float | None, high: float | None, kind: Format) -> str:
+    """`[low, high]`, or nothing where there is no interval."""
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    unit = " %" if kind == "percent" else ""
+    low_text, high_text = (format_value(end, kind).removesuffix(" %") for end in (low, high))
+    return f"[{low_text}, {high_text}]{unit}"
+
+
+def leaderboard_cells(leaderboard: pd.DataFrame) -> dict[str, Any]:
+    """The leaderboard for the report: titles, meanings and rows of text; columns without any value are left out."""
+    names = [n for n in LEADERBOARD_COLUMNS if n not in _INTERVAL_ENDS and leaderboard[n].notna().any()]
+    rows = []
+    for _, row in leaderboard.iterrows():
+        cells = []
+        for name in names:
+            kind = LEADERBOARD_COLUMNS[name].format
+            ends = _WITH_INTERVAL.get(name)
+            interval = format_interval(row[ends[0]], row[ends[1]], kind) if ends else ""
+            cells.append({"text": format_value(row[name], kind), "interval": interval, "flag": kind == "flag"})
+        rows.append({"cells": cells, "edge": bool(row["edge"]) if pd.notna(row["edge"]) else False})
+    columns = [LEADERBOARD_COLUMNS[name] for name in names]
+    return {"columns": columns, "rows": rows}
+
+
+def table_cells(table: pd.DataFrame) -> dict[str, Any]:
+    """Any table as titles and rows of text, numbers marked for aligning."""
+    numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
+    rows = [
+        [{"text": format_value(v), "numeric": n} for v, n in zip(row, numeric, strict=True)]
+        for row in table.itertuples(index=False, name=None)
+    ]
+    titles = [{"text": str(n).replace("_", " "), "numeric": k} for n, k in zip(table.columns, numeric, strict=True)]
+    return {"titles": titles, "rows": rows}
+
+
+def flatten(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested facts as dotted names and text: `{"a": {"b": 1}}` becomes `{"a.b": "1"}`."""
+    flat: dict[str, str] = {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = format_value(value)
+    return flat
+
+
+def format_probability(value: float | None) -> str:
+    """A chance as percent, never as certain as 0 % or 100 %: it comes from a finite number of resamples."""
+    if value is None:
+        return MISSING
+    return "> 99.9 %" if value > 0.999 else "< 0.1 %" if value < 0.001 else f"{100.0 * value:.1f} %"
+
+
+def _number(value: float, kind: Format | None) -> str:
+    if kind == "percent":
+        small = 0.0 < abs(value) < 0.001
+        return _signed(f"{100.0 * value:,.{3 if small else 1}f}") + " %"
+    if kind == "ratio":
+        return _signed(f"{value:,.2f}")
+    if kind == "coefficient":
+        return _signed(f"{value:.4f}")
+    if kind == "count" or isinstance(value, int):
+        return f"{int(value)}" if abs(value) < 10_000 else f"{int(value):,}"
+    return f"{value:.6g}"
+
+
+def _signed(text: str) -> str:
+    """The number with a true minus sign, and none before a rounded zero."""
+    return text.replace("-", "−" if text.strip("-0.,") else "")
+
+
+def _is_date(text: str) -> bool:
+    return len(text) >= 19 and text[4:5] == "-" and text[10:11] == "T"

@@ -1,0 +1,85 @@
+"""All models side by side, beside buy-and-hold and always-flat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from agent_market.errors import DataError
+from agent_market.evaluation.jsonable import to_jsonable
+
+Format = Literal["text", "percent", "ratio", "coefficient", "count", "flag"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the leaderboard: what people call it, how it is written, and what it means."""
+
+    title: str
+    format: Format
+    meaning: str
+
+
+LEADERBOARD_COLUMNS: dict[str, Column] = {
+    "model": Column("Model", "text", "the model, or a benchmark"),
+    "edge": Column("Edge", "flag", "whether an edge after costs is claimed (see the verdict); none for benchmarks"),
+    "total_return": Column("Total return", "percent", "last equity over starting balance, less 1; net of costs"),
+    "sharpe": Column("Sharpe", "ratio", "annualised mean over deviation of daily net returns"),
+    "sharpe_low": Column("Sharpe, low", "ratio", "lower end of the 95 % bootstrap interval of the Sharpe ratio"),
+    "sharpe_high": Column("Sharpe, high", "ratio", "upper end of that interval"),
+    "max_drawdown": Column("Max drawdown", "percent", "deepest fall of marked-to-market equity from its peak"),
+    "rank_ic": Column("RankIC", "coefficient", "mean Spearman correlation of predictions with what came"),
+    "rank_ic_low": Column("RankIC, low", "coefficient", "lower end of its 95 % interval, corrected for overlap"),
+    "rank_ic_high": Column("RankIC, high", "coefficient", "upper end of that interval"),
+    "rank_ic_t": Column("RankIC t", "ratio", "RankIC over its overlap-corrected standard error"),
+    "ic": Column("IC", "coefficient", "mean Pearson correlation of predictions with what came"),
+    "r2_oos": Column("R² oos", "percent", "squared error saved against a forecast of zero; may be negative"),
+    "hit_rate": Column("Hit rate", "percent", "predictions whose direction was right; 50 % is chance"),
+    "win_rate": Column("Win rate", "percent", "closed trades with a profit after fees"),
+    "profit_factor": Column("Profit factor", "ratio", "money won over money lost in closed trades"),
+    "trades": Column("Trades", "count", "closed trades"),
+    "exposure": Column("Exposure", "percent", "mean gross value of open positions over equity"),
+    "turnover": Column("Turnover", "ratio", "traded value per year over mean equity; 1 is one whole account"),
+    "freqtrade_trades": Column("freqtrade: trades", "count", "trades of freqtrade's own backtest"),
+    "freqtrade_total_return": Column("freqtrade: return", "percent", "total return as freqtrade states it"),
+    "freqtrade_sharpe": Column("freqtrade: Sharpe", "ratio", "freqtrade's own Sharpe, defined otherwise"),
+    "freqtrade_max_drawdown": Column("freqtrade: drawdown", "percent", "freqtrade's, of closed trades only"),
+    "engines_agree": Column("Engines agree", "flag", "whether both backtests made the same trades"),
+}
+"""Fixed order of the columns. Percent columns hold fractions (0.1 is 10 %)."""
+
+BENCHMARKS = ("buy_and_hold", "always_flat")
+_SAME_MEANING = {"edge": "claim"}
+
+
+def build_leaderboard(
+    per_model: Mapping[str, Mapping[str, Any]], benchmarks: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """One row per model, those with an edge first and each group by falling Sharpe ratio; benchmarks at the end.
+
+    Args:
+        per_model: model → its `trading_metrics`, `prediction_metrics`, verdict and `freqtrade_*` figures in one dict;
+            keys that are no column are ignored, columns without a key are missing values.
+        benchmarks: the same for `buy_and_hold` and `always_flat`; they make no predictions.
+
+    Returns:
+        Columns and units as in `LEADERBOARD_COLUMNS`.
+    """
+    if both := set(per_model) & set(benchmarks):
+        raise DataError(f"{', '.join(sorted(both))} is the name of a benchmark; give the model another name")
+    models = _rows(per_model)
+    models = models.sort_values(
+        ["edge", "sharpe", "model"], ascending=[False, False, True], na_position="last", kind="stable"
+    )
+    return pd.concat([models, _rows(benchmarks)], ignore_index=True)
+
+
+def _rows(metrics: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    rows = []
+    for model, values in metrics.items():
+        plain = {"model": model} | {key: to_jsonable(value) for key, value in values.items() if key != "model"}
+        rows.append({name: plain.get(_SAME_MEANING.get(name, name)) for name in LEADERBOARD_COLUMNS})
+    types = {"text": "str", "flag": "boolean", "count": "Int64"}
+    frame = pd.DataFrame(rows, columns=list(LEADERBOARD_COLUMNS))
+    return frame.astype({name: types.get(c.format, "float64") for name, c in LEADERBOARD_COLUMNS.items()})

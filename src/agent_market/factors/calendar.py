@@ -1,0 +1,15 @@
+"""Calendar operators: of the candle's open time, UTC."""
+
+# ruff: noqa: D103 (what each operator means stands in operators.py)
+
+import numpy as np
+
+from agent_market.factors.panel import Panel
+
+
+def hour(panel: Panel) -> np.ndarray:
+    return panel.dates.hour.to_numpy(dtype=np.float64)
+
+
+def weekday(panel: Panel) -> np.ndarray:
+    return panel.dates.day_of_week.to_numpy(dtype=np.float64)

@@ -1,0 +1,272 @@
+"""The operators of the expression language: one table that the parser, the engine and the documents read."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Kind = Literal["element-wise", "time-series", "cross-section", "calendar"]
+
+FIELDS = {
+    "open": "price of the candle's first trade",
+    "high": "highest price of the candle",
+    "low": "lowest price of the candle",
+    "close": "price of the candle's last trade",
+    "volume": "amount traded in the candle, in the base currency",
+}
+
+EMA_MEMORY = 8
+"""Candles per unit of span that `ema` looks back: what is older weighs less than exp(-16), about 1e-7."""
+
+MIN_LIVE_PAIRS = 3
+"""Cross-sections of fewer pairs than this are NaN."""
+
+LITERALS = ("lag", "window", "span", "level", "exponent")
+"""Parameters that are written out as numbers; every other parameter is a series."""
+
+INTEGERS = ("lag", "window", "span")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: its canonical name, its parameters, and what it means.
+
+    `kernel` names a function in the module of the operator's kind (`element_wise`, `time_series`,
+    `cross_section`, `calendar`), which is imported only when factors are computed. `least` is the smallest
+    lag, window or span that has a meaning.
+    """
+
+    name: str
+    signature: str
+    kind: Kind
+    meaning: str
+    least: int = 1
+    symbol: str = ""
+    commutative: bool = False
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the parameters, in order."""
+        return tuple(self.signature.split())
+
+    @property
+    def arity(self) -> int:
+        """The number of arguments."""
+        return len(self.parameters)
+
+    @property
+    def kernel(self) -> str:
+        """The name of the function that computes the operator."""
+        return f"{self.name}_" if self.name in ("and", "or", "not") else self.name
+
+    def candles_before(self, literals: dict[str, float]) -> int:
+        """How many candles before the current one the operator itself reads, given its literal arguments."""
+        lag, window, span = (int(literals.get(name, 0)) for name in INTEGERS)
+        return lag + max(window - 1, 0) + max(EMA_MEMORY * span - 1, 0)
+
+
+def _table(kind: Kind, *rows: tuple) -> dict[str, Operator]:
+    return {row[0]: Operator(row[0], row[1], kind, row[2], **(row[3] if len(row) > 3 else {})) for row in rows}
+
+
+_BOTH = {"commutative": True}
+
+ELEMENT_WISE = _table(
+    "element-wise",
+    ("add", "x y", "sum; exactly 0 when x and -y differ by rounding only", {"symbol": "+", **_BOTH}),
+    ("sub", "x y", "difference; exactly 0 when x and y differ by rounding only", {"symbol": "-"}),
+    ("mul", "x y", "product", {"symbol": "*", **_BOTH}),
+    ("div", "x y", "quotient; NaN where y is 0", {"symbol": "/"}),
+    ("neg", "x", "minus x", {"symbol": "-"}),
+    ("abs", "x", "absolute value"),
+    ("sign", "x", "-1, 0 or 1"),
+    ("log", "x", "natural logarithm; NaN where x <= 0"),
+    ("slog1p", "x", "sign(x) * log(1 + |x|)"),
+    ("exp", "x", "e to the x"),
+    ("sqrt", "x", "square root; NaN where x < 0"),
+    ("sin", "x", "sine of x radians"),
+    ("cos", "x", "cosine of x radians"),
+    ("tanh", "x", "hyperbolic tangent"),
+    ("sigmoid", "x", "1 / (1 + exp(-x))"),
+    (
+        "pow",
+        "x exponent",
+        "x to a literal exponent of at most 4 in size; NaN where that is not a real number",
+    ),
+    ("signedpower", "x exponent", "sign(x) * |x| to a literal exponent"),
+    ("maximum", "x y", "the larger of two values", _BOTH),
+    ("minimum", "x y", "the smaller of two values", _BOTH),
+    ("clip", "x low high", "x held between low and high"),
+    ("where", "condition x y", "x where the condition is not 0, else y; NaN where the condition is NaN"),
+    ("gt", "x y", "1 where x > y, else 0", {"symbol": ">"}),
+    ("ge", "x y", "1 where x >= y, else 0", {"symbol": ">="}),
+    ("lt", "x y", "1 where x < y, else 0", {"symbol": "<"}),
+    ("le", "x y", "1 where x <= y, else 0", {"symbol": "<="}),
+    ("eq", "x y", "1 where x = y, else 0", {"symbol": "==", **_BOTH}),
+    ("ne", "x y", "1 where x differs from y, else 0", {"symbol": "!=", **_BOTH}),
+    ("and", "x y", "1 where neither is 0, else 0", {"symbol": "&", **_BOTH}),
+    ("or", "x y", "1 where one is not 0, else 0", {"symbol": "|", **_BOTH}),
+    ("not", "x", "1 where x is 0, else 0", {"symbol": "!"}),
+)
+
+TIME_SERIES = _table(
+    "time-series",
+    ("delay", "x lag", "x, that many candles ago", {"least": 0}),
+    ("delta", "x lag", "x - delay(x, lag)"),
+    ("pct_change", "x lag", "x / delay(x, lag) - 1"),
+    ("log_ret", "x lag", "log(x / delay(x, lag))"),
+    ("ts_mean", "x window", "mean"),
+    ("ts_sum", "x window", "sum"),
+    ("ts_product", "x window", "product"),
+    ("ts_std", "x window", "standard deviation (n - 1); exactly 0 in a flat window", {"least": 2}),
+    ("ts_var", "x window", "variance (n - 1); exactly 0 in a flat window", {"least": 2}),
+    ("ts_skew", "x window", "skewness, bias-corrected; NaN in a flat window", {"least": 3}),
+    ("ts_kurt", "x window", "excess kurtosis, bias-corrected; NaN in a flat window", {"least": 4}),
+    ("ts_min", "x window", "smallest value"),
+    ("ts_max", "x window", "largest value"),
+    (
+        "ts_argmin",
+        "x window",
+        "place of the smallest value: 1 = oldest candle, window = newest; the oldest of equals",
+    ),
+    (
+        "ts_argmax",
+        "x window",
+        "place of the largest value: 1 = oldest candle, window = newest; the oldest of equals",
+    ),
+    ("ts_median", "x window", "median"),
+    ("ts_mad", "x window", "mean absolute deviation from the mean"),
+    ("ts_quantile", "x window level", "quantile at level 0..1, interpolated linearly"),
+    (
+        "ts_rank",
+        "x window",
+        "rank of the newest value among the window, 1/window..1, equals share their mean rank",
+    ),
+    ("ts_zscore", "x window", "(x - ts_mean) / ts_std; NaN in a flat window", {"least": 2}),
+    ("ts_count", "x window", "number of candles at which x is not 0"),
+    ("ts_corr", "x y window", "Pearson correlation; NaN if x or y is flat", {"least": 2, **_BOTH}),
+    ("ts_cov", "x y window", "covariance (n - 1)", {"least": 2, **_BOTH}),
+    ("ts_beta", "y x window", "slope of the least-squares line of y on x; NaN if x is flat", {"least": 2}),
+    ("ts_resid", "y x window", "newest residual of the least-squares line of y on x", {"least": 2}),
+    (
+        "ema",
+        "x span",
+        "exponential mean, weight 2 / (span + 1), from the first candle on (pandas adjust=True)",
+    ),
+    ("decay_linear", "x window", "mean with weights 1, 2, … window, newest heaviest"),
+    ("slope", "x window", "slope of the least-squares line of x on time, per candle", {"least": 2}),
+    ("rsquare", "x window", "R² of the least-squares line of x on time; NaN in a flat window", {"least": 2}),
+    ("resi", "x window", "newest residual of the least-squares line of x on time", {"least": 2}),
+)
+
+CROSS_SECTION = _table(
+    "cross-section",
+    ("cs_rank", "x", "rank among the pairs, 1/pairs..1, equals share their mean rank"),
+    ("cs_zscore", "x", "(x - cs_mean) / cs_std; NaN where all pairs are equal"),
+    ("cs_demean", "x", "x - cs_mean"),
+    ("cs_scale", "x", "x over the sum of |x| of all pairs"),
+    ("cs_mean", "x", "mean over the pairs"),
+    ("cs_std", "x", "standard deviation (n - 1) over the pairs"),
+    ("cs_median", "x", "median over the pairs"),
+    ("cs_min", "x", "smallest value of any pair"),
+    ("cs_max", "x", "largest value of any pair"),
+    (
+        "cs_resid",
+        "y x",
+        "residual of the least-squares line of y on x over the pairs; NaN where x is equal in all",
+    ),
+)
+
+CALENDAR = _table(
+    "calendar",
+    ("hour", "", "hour of the candle's open time, UTC, 0..23"),
+    ("weekday", "", "day of the week of the candle's open time, UTC, 0 = Monday..6"),
+)
+
+OPERATORS: dict[str, Operator] = {**ELEMENT_WISE, **TIME_SERIES, **CROSS_SECTION, **CALENDAR}
+
+MACROS = {"returns": ("pct_change", "close", 1)}
+"""Names that stand for a call: `returns` is pct_change(close, 1)."""
+
+WINDOW_OR_VALUE = {"max": ("ts_max", "maximum"), "min": ("ts_min", "minimum")}
+"""Names of two arguments: over a window if the second is a whole number of 2 or more, else element-wise."""
+
+
+def _aliases(arity: int, **names: str) -> dict[tuple[str, int], str]:
+    return {(alias, arity): name for name, text in names.items() for alias in text.split()}
+
+
+ALIASES: dict[tuple[str, int], str] = {
+    **_aliases(
+        1,
+        cs_rank="rank",
+        cs_scale="scale",
+        cs_zscore="zscore",
+        cs_mean="mean",
+        cs_std="std",
+        cs_median="median",
+        cs_max="max",
+        cs_min="min",
+    ),
+    **_aliases(
+        2,
+        delay="ref shift ts_delay",
+        ts_mean="mean roll_mean rolling_mean",
+        ts_sum="sum",
+        ts_product="product",
+        ts_std="std stddev ts_stddev roll_std rolling_std",
+        ts_var="var",
+        ts_skew="skew",
+        ts_kurt="kurt",
+        ts_max="rolling_max",
+        ts_min="rolling_min",
+        ts_argmax="idxmax",
+        ts_argmin="idxmin",
+        ts_median="med",
+        ts_mad="mad",
+        ts_rank="rank",
+        decay_linear="wma ts_decay_linear",
+        pow="power",
+        maximum="greater",
+        minimum="less",
+        delta="ts_delta",
+        ts_zscore="ts_z",
+    ),
+    **_aliases(
+        3,
+        ts_corr="corr correlation",
+        ts_cov="cov covariance",
+        ts_quantile="quantile",
+        where="if",
+    ),
+}
+"""Names in other dialects (Qlib, WorldQuant, older expression files), by (lower-case name, arity)."""
+
+
+def resolve(name: str, arity: int) -> Operator | None:
+    """The operator of that name or alias (any case) with that many arguments, or None."""
+    name = name.lower()
+    operator = OPERATORS.get(name)
+    if operator is not None and operator.arity == arity:
+        return operator
+    canonical = ALIASES.get((name, arity))
+    return OPERATORS[canonical] if canonical else None
+
+
+def signatures(name: str) -> list[str]:
+    """How the operators that answer to this name or alias are called, such as `ts_mean(x, window)`."""
+    name = name.lower()
+    found = [OPERATORS[name]] if name in OPERATORS else []
+    found += [OPERATORS[target] for (alias, _), target in ALIASES.items() if alias == name]
+    found += [OPERATORS[target] for target in WINDOW_OR_VALUE.get(name, ())]
+    return [f"{o.name}({', '.join(o.parameters)})" if o.arity else o.name for o in dict.fromkeys(found)]
+
+
+def function_names() -> list[str]:
+    """Every name that can stand before a parenthesis, for suggestions."""
+    names = {name for name, operator in OPERATORS.items() if operator.arity}
+    return sorted(names | {alias for alias, _ in ALIASES} | set(WINDOW_OR_VALUE))
+
+
+def series_names() -> list[str]:
+    """Every name that stands for a series of numbers without arguments."""
+    return sorted({*FIELDS, *MACROS, *CALENDAR})

@@ -1,0 +1,95 @@
+"""The candles as kernels see them: float64 columns, unbroken stretches of rows, a table of dates by pairs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from agent_market.errors import DataError
+from agent_market.factors.operators import FIELDS
+from agent_market.market.candles import contiguous_segments
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Rows sorted by (pair, date), and where one unbroken segment ends and the next begins.
+
+    `segments` are int64 row numbers of shape (n_segments + 1,); a segment is one pair without a gap.
+    """
+
+    candles: pd.DataFrame
+    segments: np.ndarray
+
+    def field(self, name: str) -> np.ndarray:
+        """A column of the candles, float64; an infinite value is NaN."""
+        values = np.ascontiguousarray(self.candles[name], dtype=np.float64)
+        return np.where(np.isfinite(values), values, np.nan)
+
+    @cached_property
+    def dates(self) -> pd.DatetimeIndex:
+        """The open time of each row."""
+        return pd.DatetimeIndex(self.candles["date"])
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """The number of candles before each row in its segment, float64."""
+        lengths = np.diff(self.segments)
+        return np.arange(len(self.candles), dtype=np.float64) - np.repeat(self.segments[:-1], lengths)
+
+    @property
+    def longest_segment(self) -> int:
+        """The number of candles in the longest unbroken segment."""
+        return int(np.diff(self.segments).max(initial=0))
+
+    def stretches(self, *series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Starts and stops of the rows that are unbroken and have a value in all series."""
+        has_value = np.ones(len(self.candles), dtype=bool)
+        for values in series:
+            has_value &= ~np.isnan(values)
+        begins = has_value.copy()
+        begins[1:] &= ~has_value[:-1] | self._begins_segment[1:]
+        ends = has_value.copy()
+        ends[:-1] &= ~has_value[1:] | self._begins_segment[1:]
+        return np.flatnonzero(begins), np.flatnonzero(ends) + 1
+
+    @cached_property
+    def _begins_segment(self) -> np.ndarray:
+        return self.place == 0
+
+    @cached_property
+    def _cells(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+        pair, pairs = pd.factorize(self.candles["pair"])
+        date, dates = pd.factorize(self.candles["date"])
+        return date, pair, (len(dates), len(pairs))
+
+    @property
+    def n_pairs(self) -> int:
+        """The number of pairs."""
+        return self._cells[2][1]
+
+    def to_table(self, x: np.ndarray) -> np.ndarray:
+        """A series as (n_dates, n_pairs), NaN where a pair has no candle; dates are in no special order."""
+        date, pair, shape = self._cells
+        table = np.full(shape, np.nan)
+        table[date, pair] = x
+        return table
+
+    def from_table(self, table: np.ndarray) -> np.ndarray:
+        """The values of such a table back in the order of the candles."""
+        date, pair, _ = self._cells
+        return np.ascontiguousarray(table[date, pair])
+
+
+def build_panel(candles: pd.DataFrame, timeframe: str, max_gap: int) -> Panel:
+    """Check that the candles are what factors can be computed on, and find their unbroken segments."""
+    missing = [name for name in ("pair", "date", *FIELDS) if name not in candles.columns]
+    if missing:
+        raise DataError(f"the candles miss the columns {missing}; they have {list(candles.columns)}")
+    if candles.empty:
+        raise DataError("there are no candles to compute factors on")
+    same_pair = (candles["pair"] == candles["pair"].shift()).to_numpy()
+    later = (candles["date"].diff() > pd.Timedelta(0)).to_numpy()
+    if not later[same_pair].all() or (~same_pair).sum() != candles["pair"].nunique():
+        raise DataError("the candles are not sorted by (pair, date) or hold a date twice; sort and de-duplicate them")
+    return Panel(candles, np.asarray(contiguous_segments(candles, timeframe, max_gap=max_gap), dtype=np.int64))

@@ -1,0 +1,118 @@
+"""What a run shows: a progress bar while it works, the leaderboard and the report's path when it is done."""
+
+import logging
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+COLUMNS = {
+    "total_return": "{:+.1%}",
+    "sharpe": "{:.2f}",
+    "max_drawdown": "{:.1%}",
+    "rank_ic": "{:+.4f}",
+    "rank_ic_t": "{:+.1f}",
+    "trades": "{:.0f}",
+    "freqtrade_total_return": "{:+.1%}",
+    "edge": "{}",
+}
+"""Columns of the leaderboard that the console shows, and how."""
+
+
+class _Bar(logging.Handler):
+    """Turns the runner's records of completed nodes into one live bar, whatever the runner."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self.task = self.progress.add_task("starting", total=None)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Running node: %s":
+            self.progress.update(self.task, description=record.args[0].name)
+        elif record.msg == "Completed %d out of %d tasks":
+            done, total = record.args
+            self.progress.update(self.task, completed=done, total=total)
+
+
+class ProgressHooks:
+    """Show a progress bar while a pipeline runs on a terminal."""
+
+    def __init__(self) -> None:
+        self._bar: _Bar | None = None
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Start the bar."""
+        console = Console(stderr=True)
+        if console.is_terminal:
+            self._bar = _Bar(console)
+            logging.getLogger().addHandler(self._bar)
+            self._bar.progress.start()
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Take the bar away."""
+        self._close()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Take the bar away, so that the error is the last thing seen."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.progress.stop()
+            logging.getLogger().removeHandler(self._bar)
+            self._bar = None
+
+
+class SummaryHooks:
+    """Print the leaderboard, the verdict and where the report lies, when a run has made them."""
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
+        """Read what reporting saved."""
+        made = pipeline.all_outputs()
+        console = Console(width=None if Console().is_terminal else 140)
+        if "leaderboard" in made:
+            console.print(_table(catalog.load("leaderboard")))
+        if "feedback" in made:
+            console.print(catalog.load("feedback")["verdict"]["sentence"], style="bold", highlight=False)
+        if "report" in made:
+            path = catalog[
+                "report"
+            ]._get_load_path()  # Kedro has no public way to ask a dataset where it lies
+            console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+
+
+def _table(leaderboard: Any) -> Table:
+    table = Table(title="Leaderboard (out of sample, after costs)")
+    table.add_column("model")
+    shown = {name: style for name, style in COLUMNS.items() if name in leaderboard}
+    for name in shown:
+        table.add_column(name, justify="right")
+    for row in leaderboard.to_dict("records"):
+        table.add_row(row["model"], *(_cell(row[name], style) for name, style in shown.items()))
+    return table
+
+
+def _cell(value: Any, style: str) -> str:
+    missing = value is None or value != value  # NaN is not equal to itself
+    return "" if missing else style.format(value)

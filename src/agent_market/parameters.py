@@ -1,0 +1,75 @@
+"""The whole tree of parameters, so that a typo anywhere is an error before anything runs."""
+
+import types
+from typing import Annotated, Any, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from agent_market.adapters import ModelOptions, parse_model_options
+from agent_market.errors import ParameterError
+from agent_market.factors.options import FeatureOptions
+from agent_market.learning.folds import FoldOptions
+from agent_market.learning.labels import LabelOptions
+from agent_market.learning.walk_forward import TrainingOptions
+from agent_market.market.options import MarketOptions
+from agent_market.options import Options
+from agent_market.trading.options import BacktestOptions
+
+BENCHMARKS = ("always_flat", "buy_and_hold")
+
+
+def _parse(block: Any) -> ModelOptions:
+    if isinstance(block, ModelOptions):
+        return block
+    if not isinstance(block, dict):
+        raise ValueError("a model is a block of options with the key `adapter`")
+    try:
+        return parse_model_options(block)
+    except ParameterError as error:
+        raise ValueError(str(error)) from error
+
+
+def _model_name(name: str) -> str:
+    if not name.isidentifier() or name != name.lower() or name in BENCHMARKS:
+        raise ValueError(
+            f"{name!r} cannot be a model's name: use lower-case letters, digits and _, and none of {BENCHMARKS}"
+        )
+    return name
+
+
+class Parameters(Options):
+    """All parameters of the project, one block per concern."""
+
+    market: MarketOptions
+    features: FeatureOptions
+    labels: LabelOptions
+    folds: FoldOptions
+    training: TrainingOptions
+    models: dict[
+        Annotated[str, AfterValidator(_model_name)], Annotated[ModelOptions, BeforeValidator(_parse)]
+    ] = Field(min_length=1)
+    backtest: BacktestOptions
+
+
+def known_keys(path: tuple[str, ...], parameters: dict[str, Any]) -> list[str]:
+    """The keys that the block at `path` may have, for a hint at a misspelt one."""
+    if len(path) >= 2 and path[0] == "models":
+        block = parameters["models"][path[1]]
+        return list(type(parse_model_options({"adapter": block["adapter"]})).model_fields)
+    keys = list(Parameters.model_fields)
+    here: Any = Parameters
+    for part in path:
+        options = [here] if isinstance(here, type) else _members(here)
+        fields = {name: field for option in options for name, field in option.model_fields.items()}
+        if part not in fields:
+            continue  # pydantic puts the tag of a union into the path
+        here = fields[part].annotation
+        keys = [name for option in _members(here) for name in option.model_fields]
+    return keys
+
+
+def _members(annotation: Any) -> list[type[BaseModel]]:
+    """The options classes of an annotation: itself, or the members of a union."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [member for part in get_args(annotation) for member in _members(part)]

@@ -1,0 +1,1 @@
+"""Kedro pipelines: one folder per stage, with thin nodes over the domain packages."""

@@ -1,0 +1,8 @@
+"""What trading the predictions would have brought: `<model>.predictions` in; `positions`, `trades`, `equity` out.
+
+The real freqtrade runs beside the embedded engine, and `engine_comparison` says whether they agree.
+"""
+
+from agent_market.pipelines.backtest.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,95 @@
+"""Nodes of backtest."""
+
+import os
+from typing import Any
+
+import joblib
+import pandas as pd
+
+from agent_market.learning.folds import check_out_of_sample
+from agent_market.learning.walk_forward import TrainingOptions
+from agent_market.market.options import MarketOptions
+from agent_market import trading
+from agent_market.trading.options import BacktestOptions
+from agent_market.trading.trades import as_trades
+
+
+def make_positions(
+    backtest: BacktestOptions, market: MarketOptions, folds: pd.DataFrame, **predictions: pd.DataFrame
+) -> pd.DataFrame:
+    """Target position of each model, pair and candle of the test windows, by the configured rule."""
+    tables = []
+    for model, table in predictions.items():
+        check_out_of_sample(table, folds, name=f"{model}.predictions")
+        allow_short = market.trading_mode == "futures"
+        tables.append(
+            trading.decide_positions(table, backtest.positions, allow_short=allow_short).assign(model=model)
+        )
+    return pd.concat(tables, ignore_index=True)[["model", "pair", "date", "position"]]
+
+
+def simulate(
+    positions: pd.DataFrame,
+    candles: pd.DataFrame,
+    market_snapshot: dict[str, Any],
+    backtest: BacktestOptions,
+    market: MarketOptions,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trades and equity of each model by the embedded engine, and of the benchmarks over the same time."""
+    how = {"timeframe": market.timeframe, "trading_mode": market.trading_mode}
+    results = {
+        model: trading.simulate(candles, table.drop(columns="model"), market_snapshot, backtest, **how)
+        for model, table in positions.groupby("model", sort=False)
+    }
+    span = {"start": positions["date"].min(), "end": positions["date"].max(), "timeframe": market.timeframe}
+    results["buy_and_hold"] = trading.buy_and_hold(candles, market_snapshot, backtest, **span)
+    results["always_flat"] = trading.always_flat(backtest, **span)
+    return _stack({m: r.trades for m, r in results.items()}), _stack(
+        {m: r.equity for m, r in results.items()}
+    )
+
+
+def run_freqtrade(
+    positions: pd.DataFrame,
+    candles: pd.DataFrame,
+    market_snapshot: dict[str, Any],
+    backtest: BacktestOptions,
+    market: MarketOptions,
+    training: TrainingOptions,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Trades and figures of each model by freqtrade's own backtester; nothing where `backtest.freqtrade` is off."""
+    by_model = dict(list(positions.groupby("model", sort=False))) if backtest.freqtrade else {}
+    if not by_model:
+        return _stack({"": as_trades([])}), {}
+    # freqtrade keeps its state in classes: only processes can run side by side.
+    workers = min(len(by_model), os.cpu_count() or 1) if training.n_jobs == -1 else training.n_jobs
+    results = joblib.Parallel(n_jobs=workers, backend="loky")(
+        joblib.delayed(trading.run_freqtrade)(
+            candles,
+            table.drop(columns="model"),
+            market_snapshot,
+            backtest,
+            timeframe=market.timeframe,
+            trading_mode=market.trading_mode,
+        )
+        for table in by_model.values()
+    )
+    named = dict(zip(by_model, results, strict=True))
+    return _stack({m: r.trades for m, r in named.items()}), {m: r.summary for m, r in named.items()}
+
+
+def compare_engines(
+    trades: pd.DataFrame, freqtrade_trades: pd.DataFrame, freqtrade_metrics: dict[str, Any], backtest: BacktestOptions
+) -> pd.DataFrame:
+    """Whether the embedded engine and freqtrade made the same trades, one row per model."""
+    rows = []
+    for model in freqtrade_metrics:
+        ours, theirs = (table[table["model"] == model] for table in (trades, freqtrade_trades))
+        row = trading.compare_trades(ours, theirs, starting_balance=backtest.starting_balance)
+        differences = row.pop("max_abs_difference")
+        rows.append({"model": model} | row | {f"max_difference_{name}": gap for name, gap in differences.items()})
+    return pd.DataFrame(rows, columns=None if rows else ["model", "verdict"])
+
+
+def _stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([table.assign(model=model) for model, table in tables.items()], ignore_index=True)

@@ -1,0 +1,5 @@
+"""Market data: `params:market` in; `candles`, `data_quality` and `market_snapshot` out."""
+
+from agent_market.pipelines.data_engineering.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,28 @@
+"""Wiring of data_engineering."""
+
+from kedro.pipeline import Node, Pipeline
+
+from agent_market.pipelines.data_engineering.nodes import clean_candles, fetch_candles, snapshot_market
+
+
+def create_pipeline(**kwargs: object) -> Pipeline:
+    """From the configured source to clean candles."""
+    return Pipeline(
+        [
+            Node(fetch_candles, "params:market", "raw_candles", name="fetch_candles"),
+            Node(
+                clean_candles,
+                ["raw_candles", "params:market"],
+                ["candles", "data_quality"],
+                name="clean_candles",
+            ),
+            Node(
+                snapshot_market,
+                ["candles", "params:market", "params:backtest"],
+                "market_snapshot",
+                name="snapshot_market",
+            ),
+        ],
+        namespace="data_engineering",
+        prefix_datasets_with_namespace=False,
+    )

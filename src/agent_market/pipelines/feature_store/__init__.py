@@ -1,0 +1,5 @@
+"""What models learn from: `candles` in; `factors`, `features`, `labels` and `folds` out."""
+
+from agent_market.pipelines.feature_store.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

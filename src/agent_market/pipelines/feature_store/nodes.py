@@ -1,0 +1,33 @@
+"""Nodes of feature_store."""
+
+import pandas as pd
+
+from agent_market.factors import compute_factors, load_factors
+from agent_market.factors.options import FeatureOptions
+from agent_market.learning import folds as calendar
+from agent_market.learning import labels as label_builder
+from agent_market.learning.folds import FoldOptions
+from agent_market.learning.labels import LabelOptions
+from agent_market.market.options import MarketOptions
+
+
+def select_factors(features: FeatureOptions) -> dict[str, str]:
+    """Expression of each factor, in canonical form."""
+    return load_factors(features.factor_set, features.factors)
+
+
+def build_features(
+    candles: pd.DataFrame, factors: dict[str, str], features: FeatureOptions, market: MarketOptions
+) -> pd.DataFrame:
+    """One float32 column per factor, known at the close of each candle."""
+    return compute_factors(candles, factors, timeframe=market.timeframe, max_gap=features.max_gap)
+
+
+def build_labels(candles: pd.DataFrame, labels: LabelOptions, market: MarketOptions) -> pd.DataFrame:
+    """Returns from the next open over each horizon, and when they are known."""
+    return label_builder.build_labels(candles, labels, timeframe=market.timeframe)
+
+
+def make_folds(candles: pd.DataFrame, folds: FoldOptions, market: MarketOptions) -> pd.DataFrame:
+    """The walk-forward calendar."""
+    return calendar.make_folds(candles["date"], folds, timeframe=market.timeframe)

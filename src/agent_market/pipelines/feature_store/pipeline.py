@@ -1,0 +1,29 @@
+"""Wiring of feature_store."""
+
+from kedro.pipeline import Node, Pipeline
+
+from agent_market.pipelines.feature_store.nodes import (
+    build_features,
+    build_labels,
+    make_folds,
+    select_factors,
+)
+
+
+def create_pipeline(**kwargs: object) -> Pipeline:
+    """Factors, labels and the calendar that all models share."""
+    return Pipeline(
+        [
+            Node(select_factors, "params:features", "factors", name="select_factors"),
+            Node(
+                build_features,
+                ["candles", "factors", "params:features", "params:market"],
+                "features",
+                name="build_features",
+            ),
+            Node(build_labels, ["candles", "params:labels", "params:market"], "labels", name="build_labels"),
+            Node(make_folds, ["candles", "params:folds", "params:market"], "folds", name="make_folds"),
+        ],
+        namespace="feature_store",
+        prefix_datasets_with_namespace=False,
+    )

@@ -1,0 +1,188 @@
+"""Nodes of reporting that measure, judge and write."""
+
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from agent_market import evaluation
+from agent_market.learning.labels import LabelOptions
+from agent_market.learning.walk_forward import TrainingOptions
+from agent_market.market.options import MarketOptions
+from agent_market.pipelines.training import AnyModelOptions
+from agent_market.trading.options import BacktestOptions
+
+LIBRARIES = ("agent_market", "catboost", "freqtrade", "kedro", "lightgbm", "numpy", "pandas", "scikit-learn", "xgboost")
+
+
+def measure_trading(
+    equity: pd.DataFrame, trades: pd.DataFrame, backtest: BacktestOptions, market: MarketOptions
+) -> dict[str, dict[str, Any]]:
+    """Trading figures of each model and benchmark, from bar-by-bar equity."""
+    how = {"starting_balance": backtest.starting_balance, "trading_days": market.trading_days}
+    return {
+        model: evaluation.trading_metrics(account, trades[trades["model"] == model], **how)
+        for model, account in equity.groupby("model", sort=False)
+    }
+
+
+def judge_models(
+    equity: pd.DataFrame,
+    labels: pd.DataFrame,
+    backtest: BacktestOptions,
+    market: MarketOptions,
+    training: TrainingOptions,
+    **predictions: pd.DataFrame,
+) -> dict[str, dict[str, Any]]:
+    """Whether each model may claim an edge after costs, and how sure that is."""
+    returns = {
+        model: evaluation.daily_returns(account, starting_balance=backtest.starting_balance)
+        for model, account in equity.groupby("model", sort=False)
+    }
+    rank_ic = {
+        model: evaluation.ic_series(table, labels, training.horizon).set_index("date")["rank_ic"]
+        for model, table in predictions.items()
+    }
+    return evaluation.edge_verdict(
+        {model: returns[model] for model in predictions},
+        returns["buy_and_hold"],
+        rank_ic,
+        horizon=training.horizon,
+        trading_days=market.trading_days,
+    )
+
+
+def rank_models(
+    trading_metrics: dict[str, dict[str, Any]],
+    verdicts: dict[str, dict[str, Any]],
+    freqtrade_metrics: dict[str, dict[str, Any]],
+    engine_comparison: pd.DataFrame,
+    **metrics: dict[str, Any],
+) -> pd.DataFrame:
+    """The leaderboard: models and benchmarks side by side, freqtrade's own figures included."""
+    agree = _engines_agree(engine_comparison)
+    rows = {}
+    for model, prediction in metrics.items():
+        theirs = freqtrade_metrics.get(model, {})
+        rows[model] = {
+            **prediction,
+            **trading_metrics[model],
+            **verdicts[model],
+            "freqtrade_trades": theirs.get("total_trades"),
+            "freqtrade_total_return": theirs.get("profit_total"),
+            "freqtrade_sharpe": theirs.get("sharpe"),
+            "freqtrade_max_drawdown": theirs.get("max_drawdown_account"),
+            "engines_agree": agree.get(model),
+        }
+    return evaluation.build_leaderboard(rows, {name: trading_metrics[name] for name in evaluation.BENCHMARKS})
+
+
+def describe_run(
+    candles: pd.DataFrame,
+    folds: pd.DataFrame,
+    factors: dict[str, str],
+    verdicts: dict[str, dict[str, Any]],
+    trading_metrics: dict[str, dict[str, Any]],
+    engine_comparison: pd.DataFrame,
+    market: MarketOptions,
+    labels: LabelOptions,
+    training: TrainingOptions,
+    models: dict[str, Any],
+    backtest: BacktestOptions,
+) -> dict[str, Any]:
+    """What was run, on what, and what must be known before its figures are believed; JSON-ready."""
+    simulated = market.source == "simulated"
+    strength = market.signal_strength if simulated else None
+    pairs = list(candles["pair"].cat.categories)
+    caveats = evaluation.run_caveats(
+        verdicts=verdicts,
+        days=trading_metrics["buy_and_hold"]["days"],
+        n_pairs=len(pairs),
+        signal_strength=strength,
+        slippage=backtest.slippage,
+        engines_agree={model: _engines_agree(engine_comparison).get(model) for model in verdicts},
+    )
+    parsed = {name: AnyModelOptions.model_validate(block).root for name, block in models.items()}
+    facts = {
+        "market": {
+            "source": market.source if not simulated else f"simulated, signal strength {strength:g}",
+            "timeframe": market.timeframe,
+            "trading_mode": market.trading_mode,
+            "pairs": pairs,
+            "candles": len(candles),
+            "first_candle": candles["date"].min(),
+            "last_candle": candles["date"].max(),
+        },
+        "costs": {
+            "fee": f"{backtest.fee:.4%} per side",
+            "slippage": f"{backtest.slippage:.4%} per side",
+            "funding": "none: futures are traded without funding" if market.trading_mode == "futures" else "spot",
+        },
+        "learning": {
+            "factors": len(factors),
+            "horizon": f"{training.horizon} candles",
+            "label_horizons": list(labels.horizons),
+            "tested_from": folds["test_start"].min(),
+            "tested_until": folds["test_end"].max(),
+        },
+        "folds": folds.astype({"fold": int}).to_dict("records"),
+        "parameters": {
+            "market": market.model_dump(mode="json"),
+            "training": training.model_dump(mode="json"),
+            "models": {name: options.model_dump(mode="json") for name, options in parsed.items()},
+            "backtest": backtest.model_dump(mode="json"),
+        },
+        "versions": {library: version(library) for library in LIBRARIES},
+        "caveats": caveats,
+    }
+    return evaluation.to_jsonable(facts)
+
+
+def write_report(
+    leaderboard: pd.DataFrame,
+    verdicts: dict[str, dict[str, Any]],
+    run_facts: dict[str, Any],
+    data_quality: pd.DataFrame,
+    engine_comparison: pd.DataFrame,
+    *figures: go.Figure,
+) -> str:
+    """The report: one HTML page that needs no network."""
+    run = {name: part for name, part in run_facts.items() if name != "caveats"}
+    run["folds"] = pd.DataFrame(run["folds"])
+    return evaluation.render_report(
+        leaderboard=leaderboard,
+        verdicts=verdicts,
+        run=run,
+        figures={figure.layout.title.text or f"Figure {n}": figure for n, figure in enumerate(figures, 1)},
+        quality=data_quality,
+        engines=engine_comparison if len(engine_comparison) else None,
+        caveats=run_facts["caveats"],
+    )
+
+
+def give_feedback(
+    leaderboard: pd.DataFrame,
+    verdicts: dict[str, dict[str, Any]],
+    run_facts: dict[str, Any],
+    **importance: pd.DataFrame,
+) -> dict[str, Any]:
+    """The facts of this run as JSON, for the next one to read."""
+    run = {name: part for name, part in run_facts.items() if name != "caveats"}
+    return evaluation.build_feedback(
+        run=run,
+        verdicts=verdicts,
+        leaderboard=leaderboard,
+        importance=stack_importance(importance),
+        caveats=run_facts["caveats"],
+    )
+
+
+def stack_importance(importance: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Importance of all models in one table: model, fold, feature, importance."""
+    tables = [table.assign(model=model) for model, table in importance.items()]
+    return pd.concat(tables, ignore_index=True)[["model", "fold", "feature", "importance"]]
+
+
+def _engines_agree(engine_comparison: pd.DataFrame) -> dict[str, bool]:
+    return {row["model"]: row["verdict"] == "equal" for row in engine_comparison.to_dict("records")}

@@ -1,0 +1,106 @@
+"""Wiring of reporting."""
+
+from kedro.pipeline import Node, Pipeline
+
+from agent_market.configured import all_models
+from agent_market.pipelines.reporting.figures import (
+    plot_equity,
+    plot_ic,
+    plot_ic_decay,
+    plot_importance,
+    plot_months,
+    plot_quantiles,
+)
+from agent_market.pipelines.reporting.nodes import (
+    describe_run,
+    give_feedback,
+    judge_models,
+    measure_trading,
+    rank_models,
+    write_report,
+)
+
+FIGURES = ("equity_figure", "ic_figure", "ic_decay_figure", "quantile_figure", "importance_figure", "monthly_figure")
+
+
+def create_pipeline(**kwargs: object) -> Pipeline:
+    """Metrics, verdicts, leaderboard, figures and the report of all configured models."""
+    models = all_models()
+    predictions, metrics, importance = (
+        {name: f"{name}.{what}" for name in models} for what in ("predictions", "metrics", "importance")
+    )
+    by_prediction = {"labels": "labels", "training": "params:training", **predictions}
+    account = ["equity", "params:backtest"]
+    return Pipeline(
+        [
+            Node(
+                measure_trading,
+                ["equity", "trades", "params:backtest", "params:market"],
+                "trading_metrics",
+                name="measure_trading",
+            ),
+            Node(
+                judge_models,
+                {
+                    "equity": "equity",
+                    "labels": "labels",
+                    "backtest": "params:backtest",
+                    "market": "params:market",
+                    "training": "params:training",
+                    **predictions,
+                },
+                "verdicts",
+                name="judge_models",
+            ),
+            Node(
+                rank_models,
+                {
+                    "trading_metrics": "trading_metrics",
+                    "verdicts": "verdicts",
+                    "freqtrade_metrics": "freqtrade_metrics",
+                    "engine_comparison": "engine_comparison",
+                    **metrics,
+                },
+                "leaderboard",
+                name="rank_models",
+            ),
+            Node(plot_equity, account, "equity_figure", name="plot_equity"),
+            Node(plot_ic, by_prediction, "ic_figure", name="plot_ic"),
+            Node(plot_ic_decay, {"labels": "labels", **predictions}, "ic_decay_figure", name="plot_ic_decay"),
+            Node(plot_quantiles, by_prediction, "quantile_figure", name="plot_quantiles"),
+            Node(plot_importance, importance, "importance_figure", name="plot_importance"),
+            Node(plot_months, account, "monthly_figure", name="plot_months"),
+            Node(
+                describe_run,
+                [
+                    "candles",
+                    "folds",
+                    "factors",
+                    "verdicts",
+                    "trading_metrics",
+                    "engine_comparison",
+                    "params:market",
+                    "params:labels",
+                    "params:training",
+                    "params:models",
+                    "params:backtest",
+                ],
+                "run_facts",
+                name="describe_run",
+            ),
+            Node(
+                write_report,
+                ["leaderboard", "verdicts", "run_facts", "data_quality", "engine_comparison", *FIGURES],
+                "report",
+                name="write_report",
+            ),
+            Node(
+                give_feedback,
+                {"leaderboard": "leaderboard", "verdicts": "verdicts", "run_facts": "run_facts", **importance},
+                "feedback",
+                name="give_feedback",
+            ),
+        ],
+        namespace="reporting",
+        prefix_datasets_with_namespace=False,
+    )

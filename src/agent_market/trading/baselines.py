@@ -1,0 +1,44 @@
+"""What a strategy is measured against: holding everything, and holding nothing."""
+
+import pandas as pd
+
+from agent_market.errors import DataError
+from agent_market.options import timeframe_delta
+from agent_market.trading.engine import BacktestResult, simulate
+from agent_market.trading.options import BacktestOptions
+from agent_market.trading.trades import as_trades
+
+
+def buy_and_hold(
+    candles: pd.DataFrame,
+    markets: dict[str, dict],
+    options: BacktestOptions,
+    *,
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+    timeframe: str,
+) -> BacktestResult:
+    """All pairs bought with equal stakes at the first open a strategy could use, sold at the last; costs too.
+
+    `start` and `end` are the first and last date of the strategies' positions, both included, so that the
+    first purchase is at the open after `start`. A pair listed later is bought at its own first tradable open.
+    """
+    inside = candles.loc[candles["date"].between(start, end), ["pair", "date"]]
+    if inside.empty:
+        raise DataError(f"no candles from {start} to {end} to buy and hold; load candles for those dates")
+    pairs = inside["pair"].astype("str").unique()
+    return simulate(
+        candles,
+        inside.assign(position=1.0),
+        markets,
+        options.model_copy(update={"max_open_trades": len(pairs)}),
+        timeframe=timeframe,
+        trading_mode="futures" if ":" in pairs[0] else "spot",
+    )
+
+
+def always_flat(options: BacktestOptions, *, start: pd.Timestamp, end: pd.Timestamp, timeframe: str) -> BacktestResult:
+    """No trades, and the starting balance at every candle from `start` to `end`, both included."""
+    dates = pd.date_range(start, end, freq=timeframe_delta(timeframe), unit="ms")
+    equity = pd.DataFrame({"date": dates, "equity": options.starting_balance, "exposure": 0.0, "n_open": 0})
+    return BacktestResult(as_trades([]), equity)

@@ -1,0 +1,46 @@
+import pytest
+from pydantic import ValidationError
+
+from agent_market.trading import BacktestOptions, QuantileRule, SignRule, ThresholdRule
+
+
+@pytest.mark.parametrize(
+    ("block", "rule"),
+    [
+        ({"rule": "sign"}, SignRule()),
+        ({"rule": "threshold", "enter": 0.01}, ThresholdRule(enter=0.01)),
+        ({"rule": "quantile", "window": "12h"}, QuantileRule(window="12h")),
+    ],
+)
+def test_rule_names_its_options(block, rule):
+    assert BacktestOptions(positions=block).positions == rule
+
+
+def test_unknown_rule_lists_the_known_ones():
+    with pytest.raises(ValidationError, match="'sign', 'threshold', 'quantile'"):
+        BacktestOptions(positions={"rule": "signs"})
+
+
+@pytest.mark.parametrize("block", [{"rule": "sign", "enter": 0.1}, {"rule": "quantile", "windw": "30d"}])
+def test_option_of_another_rule_or_misspelt_is_refused(block):
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        BacktestOptions(positions=block)
+
+
+@pytest.mark.parametrize("levels", [(0.01, 0.02), (0.01, -0.02)])
+def test_threshold_that_could_be_long_and_short_at_once_is_refused(levels):
+    with pytest.raises(ValidationError, match="exit must lie between -enter and enter"):
+        ThresholdRule(enter=levels[0], exit=levels[1])
+
+
+def test_quantile_that_could_be_long_and_short_at_once_is_refused():
+    with pytest.raises(ValidationError, match=r"exit must lie from 1 - enter to enter \(0.1 to 0.9\), found 0.05"):
+        QuantileRule(enter=0.9, exit=0.05)
+
+
+def test_quantiles_may_meet_their_mirror_image():
+    assert QuantileRule(enter=0.7, exit=0.3).exit == 0.3  # 1 - 0.7 is a little above 0.3 in binary
+
+
+def test_cost_per_side_is_fee_plus_slippage():
+    assert BacktestOptions(fee=0.001, slippage=0.0002).cost_per_side == 0.0012

@@ -1,0 +1,141 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from agent_market.errors import DataError
+from agent_market.trading import QuantileRule, SignRule, ThresholdRule, decide_positions
+
+RULES = [
+    SignRule(deadband=0.2),
+    ThresholdRule(enter=1.0, exit=0.2),
+    QuantileRule(enter=0.8, exit=0.5, window="12h", min_history=10),
+]
+
+
+def _predictions(values, *, kind="return", pairs=("A/USDT",)):
+    """One column of `values` (n_dates, n_pairs), or a list for one pair, as a table of predictions."""
+    values = np.array(values, dtype="float64").reshape(-1, len(pairs))
+    dates = pd.date_range("2024-01-01", periods=len(values), freq="h", tz="UTC", unit="ms")
+    return pd.concat(
+        [
+            pd.DataFrame({"pair": pair, "date": dates, "fold": 0, "prediction": values[:, i], "kind": kind})
+            for i, pair in enumerate(pairs)
+        ],
+        ignore_index=True,
+    ).astype({"pair": "category"})
+
+
+def _decided(values, rule, *, kind="return", allow_short=True):
+    return decide_positions(_predictions(values, kind=kind), rule, allow_short=allow_short)["position"].tolist()
+
+
+def test_sign_is_flat_inside_the_deadband_and_without_prediction():
+    assert _decided([0.3, 0.1, 0.0, -0.1, -0.3, np.nan], SignRule(deadband=0.2)) == [1, 0, 0, 0, -1, 0]
+
+
+def test_probability_is_measured_from_one_half():
+    assert _decided([0.8, 0.55, 0.5, 0.2], SignRule(deadband=0.1), kind="probability") == [1, 0, 0, -1]
+
+
+def test_threshold_holds_between_its_two_levels():
+    values = [0.5, 1.1, 0.5, 0.2, 0.1, 0.5, -1.1, -0.5, -0.1, -0.5]
+    assert _decided(values, ThresholdRule(enter=1.0, exit=0.2)) == [0, 1, 1, 1, 0, 0, -1, -1, 0, 0]
+
+
+def test_missing_prediction_ends_what_was_held():
+    assert _decided([1.1, np.nan, 0.5], ThresholdRule(enter=1.0, exit=0.2)) == [1, 0, 0]
+
+
+def test_shorts_are_flat_where_not_allowed():
+    assert _decided([1.0, -1.0], SignRule(), allow_short=False) == [1, 0]
+
+
+def test_position_held_by_one_pair_does_not_pass_to_the_next():
+    predictions = _predictions([[2.0, 0.5], [0.5, 0.5]], pairs=("A/USDT", "B/USDT"))
+    decided = decide_positions(predictions, ThresholdRule(enter=1.0, exit=0.2), allow_short=True)
+    assert decided["position"].tolist() == [1, 1, 0, 0]
+
+
+def test_quantile_agrees_with_a_loop_over_dates():
+    rule = QuantileRule(enter=0.8, exit=0.5, window="12h", min_history=10)
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    values[20:23, 1] = np.nan
+    held, expected = np.zeros(3), np.zeros((60, 3))
+    for t in range(60):
+        seen = values[max(0, t - 11) : t + 1]
+        seen = seen[~np.isnan(seen)]
+        for pair, value in enumerate(values[t]):
+            if len(seen) < 10 or np.isnan(value):
+                held[pair] = 0
+            elif value > np.quantile(seen, 0.8):
+                held[pair] = 1
+            elif value < np.quantile(seen, 0.2):
+                held[pair] = -1
+            elif held[pair] * (value - np.quantile(seen, 0.5)) < 0:
+                held[pair] = 0
+        expected[t] = held
+    predictions = _predictions(values, pairs=("A/USDT", "B/USDT", "C/USDT"))
+    decided = decide_positions(predictions, rule, allow_short=True)
+    assert decided["position"].tolist() == expected.T.ravel().tolist()
+    assert set(decided["position"]) == {-1, 0, 1}
+
+
+def test_quantile_is_flat_until_there_is_enough_history():
+    rule = QuantileRule(enter=0.5, exit=0.5, window="30d", min_history=4)
+    assert _decided([1.0, 2.0, 3.0, 4.0, 5.0], rule) == [0, 0, 0, 1, 1]
+
+
+def test_constant_predictions_never_open_a_position():
+    assert set(_decided([0.3] * 30, QuantileRule(window="30d", min_history=5))) == {0}
+
+
+def test_model_that_decides_positions_itself_is_only_clipped():
+    assert _decided([0.4, -3.0, np.nan], SignRule(), kind="position") == [0.4, -1.0, 0.0]
+    assert _decided([0.4, -3.0, np.nan], SignRule(), kind="position", allow_short=False) == [0.4, 0.0, 0.0]
+
+
+def test_rows_come_out_sorted_whatever_the_order_of_the_predictions():
+    predictions = _predictions(np.random.default_rng(0).normal(size=(30, 2)), pairs=("A/USDT", "B/USDT"))
+    shuffled = predictions.sample(frac=1, random_state=0)
+    for rule in RULES:
+        pd.testing.assert_frame_equal(
+            decide_positions(shuffled, rule, allow_short=True), decide_positions(predictions, rule, allow_short=True)
+        )
+
+
+def _past_is_unmoved(decide) -> bool:
+    """Whether decisions up to a date stay the same when all later predictions are replaced or cut off."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(60, 2))
+    cut, other = 40, values.copy()
+    other[cut:] = 5 * rng.normal(size=(20, 2)) + 3
+    whole, scrambled, short = (
+        decide(_predictions(table, pairs=("A/USDT", "B/USDT"))) for table in (values, other, values[:cut])
+    )
+    before = whole["date"] < short["date"].max() + pd.Timedelta("1h")
+    past = whole.loc[before, "position"].tolist()
+    return past == scrambled.loc[before, "position"].tolist() == short["position"].tolist()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule)
+def test_positions_use_no_later_prediction(rule):
+    assert _past_is_unmoved(lambda predictions: decide_positions(predictions, rule, allow_short=True))
+
+
+def test_quantile_of_the_whole_sample_is_caught_as_a_leak():
+    def leaking(predictions):
+        level = predictions["prediction"].quantile(0.8)
+        return predictions[["pair", "date"]].assign(position=(predictions["prediction"] > level).astype(float))
+
+    assert not _past_is_unmoved(leaking)
+
+
+def test_predictions_of_several_models_at_once_are_refused():
+    twice = pd.concat([_predictions([1.0]), _predictions([2.0])])
+    with pytest.raises(DataError, match="one model at a time"):
+        decide_positions(twice, SignRule(), allow_short=True)
+
+
+def test_unknown_kind_is_refused_with_the_known_ones():
+    with pytest.raises(DataError, match=r"return, probability, position.*found score"):
+        decide_positions(_predictions([1.0], kind="score"), SignRule(), allow_short=True)
