@@ -15,7 +15,23 @@ from agent_market.market.options import MarketOptions
 from agent_market.options import Options
 from agent_market.trading.options import BacktestOptions
 
-BENCHMARKS = ("always_flat", "buy_and_hold")
+RESERVED = {
+    "always_flat",
+    "backtest",
+    "buy_and_hold",
+    "engine_comparison",
+    "equity",
+    "folds",
+    "freqtrade_metrics",
+    "labels",
+    "leaderboard",
+    "market",
+    "run_facts",
+    "trading_metrics",
+    "training",
+    "verdicts",
+}
+"""Names that a model cannot have: those of the benchmarks, and of arguments that stand beside models in a node."""
 
 
 def _parse(block: Any) -> ModelOptions:
@@ -30,9 +46,10 @@ def _parse(block: Any) -> ModelOptions:
 
 
 def _model_name(name: str) -> str:
-    if not name.isidentifier() or name != name.lower() or name in BENCHMARKS:
+    if not name.isidentifier() or name != name.lower() or name in RESERVED:
         raise ValueError(
-            f"{name!r} cannot be a model's name: use lower-case letters, digits and _, and none of {BENCHMARKS}"
+            f"{name!r} cannot be a model's name: use lower-case letters, digits and _, and none of "
+            f"{', '.join(sorted(RESERVED))}"
         )
     return name
 

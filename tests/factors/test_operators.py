@@ -354,6 +354,17 @@ def test_a_flat_window_has_no_spread_no_score_and_no_correlation(level):
     assert computed(series(values), "1 / (close - ts_mean(close, 7))")[flat_rows].isna().all()
 
 
+@pytest.mark.parametrize("level", [1e-8, 1.0, 1e6])
+def test_a_difference_at_the_rounding_level_is_no_movement(level):
+    almost = series(np.tile([0.3, 0.1 + 0.2], 10) * level)  # 0.3 and 0.30000000000000004
+    assert almost["close"].nunique() == 2
+    assert (computed(almost, "ts_std(close, 6)").dropna() == 0).all()
+    assert (computed(almost, "ts_cov(close, hour, 6)").dropna() == 0).all()
+    assert (computed(almost, "returns").dropna() == 0).all()
+    for expression in ("1 / (close - delay(close, 1))", "ts_zscore(close, 6)", "ts_corr(close, hour, 6)"):
+        assert computed(almost, expression).isna().all(), expression
+
+
 @pytest.mark.parametrize("level", [1e-8, 1e6])
 def test_small_moves_on_a_long_series_keep_their_accuracy(level):
     moves = np.random.default_rng(1).normal(0, 1, 50_000)

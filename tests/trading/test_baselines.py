@@ -29,6 +29,14 @@ def test_buy_and_hold_of_futures_is_long(written_candles):
     assert result.trades["profit_abs"].tolist() == [9900 * 0.2]
 
 
+def test_buy_and_hold_does_not_sell_in_a_hole_of_the_candles(written_candles):
+    candles = written_candles(A_USDT=[10.5, 11, 12, 13, 14]).drop(index=2)
+    markets = snapshot_markets(candles, fee=0, trading_mode="spot")
+    end = candles["date"].max()
+    result = buy_and_hold(candles, markets, BacktestOptions(), start=START, end=end, timeframe="1h")
+    assert result.trades[["open_rate", "close_rate"]].to_numpy().tolist() == [[11.0, 14.0]]
+
+
 def test_buy_and_hold_without_candles_is_refused(written_candles):
     candles = written_candles(A_USDT=[100.0] * 3)
     with pytest.raises(DataError, match="no candles from 2030"):

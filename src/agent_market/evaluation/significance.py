@@ -47,12 +47,13 @@ def newey_west(series: np.ndarray | pd.Series, lags: int) -> tuple[float, float]
 def overlap_lags(horizon: int, n: int) -> int:
     """Lags for a series of `n` values whose labels overlap for `horizon` candles.
 
-    The larger of twice the horizon and Newey & West's (1994) 4 (n / 100)^(2/9). Labels share candles up to lag
-    `horizon - 1`; Bartlett's weights need about twice that before a 5 % test rejects about 5 %.
+    The larger of four times the horizon and Newey & West's (1994) 4 (n / 100)^(2/9). Labels share candles up to
+    lag `horizon - 1`, and Bartlett's weights shrink those lags' share: with only twice the horizon a 5 % test of
+    noise rejects 6 to 8 %, with four times about 6 %.
     """
     if horizon < 1:
         raise ParameterError(f"the horizon is {horizon}; expected 1 candle or more")
-    return max(2 * horizon, int(4.0 * (n / 100.0) ** (2.0 / 9.0)))
+    return max(4 * horizon, int(4.0 * (n / 100.0) ** (2.0 / 9.0)))
 
 
 def mean_interval(series: np.ndarray | pd.Series, lags: int, level: float = 0.05) -> MeanInterval:

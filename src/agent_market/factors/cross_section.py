@@ -69,10 +69,8 @@ def _live(panel: Panel, x: np.ndarray) -> np.ndarray:
 
 
 def _mean(table: np.ndarray) -> np.ndarray:
-    """The mean of each date, (n_dates, 1): one value plus the mean gap to it, exact if all are equal."""
-    count = np.isfinite(table).sum(axis=1, keepdims=True)
-    anchor = np.fmax.reduce(table, axis=1, keepdims=True)
-    return anchor + div(np.nansum(table - anchor, axis=1, keepdims=True), count.astype(float))
+    """The mean of each date, (n_dates, 1)."""
+    return div(np.nansum(table, axis=1, keepdims=True), np.isfinite(table).sum(axis=1, keepdims=True))
 
 
 def _std(table: np.ndarray) -> np.ndarray:

@@ -45,8 +45,7 @@ def measure_realism(candles: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_with_real(datadir: str) -> pd.DataFrame:
-    """The figures of the real BTC and ETH candles in a freqtrade folder beside those of six simulated
-    markets.
+    """The figures of real BTC and ETH candles of a freqtrade folder beside those of simulated markets.
 
     Returns text, one row per figure: real values, and of the simulated ones the mean over the seeds with (min
     .. max); `simulated others` are all pairs besides BTC and ETH. The simulated markets are placebos.

@@ -23,17 +23,22 @@ def buy_and_hold(
     `start` and `end` are the first and last date of the strategies' positions, both included, so that the
     first purchase is at the open after `start`. A pair listed later is bought at its own first tradable open.
     """
-    inside = candles.loc[candles["date"].between(start, end), ["pair", "date"]]
+    inside = candles.loc[candles["date"].between(start, end), ["pair", "date"]].astype({"pair": "str"})
     if inside.empty:
         raise DataError(f"no candles from {start} to {end} to buy and hold; load candles for those dates")
-    pairs = inside["pair"].astype("str").unique()
+    step = timeframe_delta(timeframe)
+    spans = inside.groupby("pair")["date"].agg(["min", "max"])
+    always_long = [  # in holes of the candles, too: a missing position would sell
+        pd.DataFrame({"pair": pair, "date": pd.date_range(first, last, freq=step, unit="ms"), "position": 1.0})
+        for pair, first, last in spans.itertuples()
+    ]
     return simulate(
         candles,
-        inside.assign(position=1.0),
+        pd.concat(always_long, ignore_index=True),
         markets,
-        options.model_copy(update={"max_open_trades": len(pairs)}),
+        options.model_copy(update={"max_open_trades": len(spans)}),
         timeframe=timeframe,
-        trading_mode="futures" if ":" in pairs[0] else "spot",
+        trading_mode="futures" if ":" in spans.index[0] else "spot",
     )
 
 

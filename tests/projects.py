@@ -1,0 +1,37 @@
+"""Running the project from the command line, as a user does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[1]
+
+
+def kedro(*arguments: str, data: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`kedro …` in the project, with its datasets below `data`."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("KEDRO_")}
+    environment = clean | {
+        "AGENT_MARKET_DATA": str(data),
+        "KEDRO_DISABLE_TELEMETRY": "1",
+        "COLUMNS": "160",
+        **variables,
+    }
+    command = [sys.executable, "-m", "kedro", *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def only_version(data: Path, dataset: str) -> Path:
+    """The one stored version of a dataset, given by its path below the data folder."""
+    (found,) = (data / dataset).glob("*/*")
+    return found
+
+
+def stored(data: Path) -> dict[str, list[Path]]:
+    """Each stored dataset's versions, oldest first, by the dataset's path below the data folder."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(data.rglob("*")):
+        relative = path.relative_to(data).parts
+        if len(relative) >= 3 and path.name == path.parents[1].name:
+            found.setdefault("/".join(relative[:-2]), []).append(path)
+    return found

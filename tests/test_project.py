@@ -1,0 +1,197 @@
+"""The project as a whole: its wiring, its rules, and one small run from candles to report."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from projects import PROJECT, kedro, only_version, stored
+
+from agent_market.parameters import RESERVED
+
+MODELS = ["ridge", "lightgbm", "xgboost", "catboost", "lightgbm_up"]
+HEAVY = ("torch", "freqtrade", "lightgbm", "catboost", "stable_baselines3", "xgboost", "sklearn")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Datasets of one whole run in the test environment."""
+    folder = tmp_path_factory.mktemp("data")
+    run = kedro("run", "--env", "test", data=folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (folder / "console.txt").write_text(run.stdout + run.stderr)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipelines():
+    bootstrap_project(PROJECT)
+    from kedro.framework.project import pipelines
+
+    return pipelines
+
+
+def test_listing_the_pipelines_imports_no_heavy_library():
+    code = (
+        "import sys; from pathlib import Path; from kedro.framework.startup import bootstrap_project;"
+        "bootstrap_project(Path('.')); from kedro.framework.project import pipelines; print(sorted(pipelines));"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    names, heavy = run.stdout.strip().splitlines()[-2:]
+    assert heavy == "[]"
+    assert names == str(
+        ["__default__", "backtest", "data_engineering", "feature_store", "ml_training", "reporting"]
+    )
+
+
+def test_every_stage_is_a_namespace_and_every_model_one_inside(pipelines):
+    for name, pipeline in pipelines.items():
+        if name != "__default__":
+            assert {node.namespace.split(".")[0] for node in pipeline.nodes} == {name}
+    assert {node.namespace for node in pipelines["ml_training"].nodes} == {f"ml_training.{m}" for m in MODELS}
+
+
+def test_every_dataset_is_declared_with_a_version_and_a_layer(pipelines, monkeypatch, tmp_path):
+    monkeypatch.setenv("AGENT_MARKET_DATA", str(tmp_path))
+    with KedroSession.create(PROJECT) as session:
+        catalog = session.load_context().catalog
+        for name in pipelines["__default__"].datasets():
+            if name.startswith("params:"):
+                continue
+            dataset = catalog.get(name)
+            assert dataset is not None, name
+            assert dataset.metadata["kedro-viz"]["layer"], name
+            assert dataset._version is not None, f"{name} is not versioned"
+
+
+def test_no_model_can_take_the_name_of_a_nodes_argument(pipelines):
+    for node in pipelines["__default__"].nodes:
+        arguments = inspect.signature(node.func).parameters.values()
+        if any(argument.kind is argument.VAR_KEYWORD for argument in arguments):
+            names = {argument.name for argument in arguments if argument.kind is not argument.VAR_KEYWORD}
+            assert names <= RESERVED, f"{node.name}: add {names - RESERVED} to RESERVED"
+
+
+def test_no_file_of_the_project_holds_a_pickle_dataset():
+    for file in (PROJECT / "conf").rglob("*.yml"):
+        assert "pickle" not in file.read_text().lower(), file
+
+
+def test_telemetry_is_off_in_a_fresh_clone():
+    assert (PROJECT / ".telemetry").read_text().strip() == "consent: false"
+
+
+def test_a_run_ends_with_the_leaderboard_and_the_path_of_the_report(data):
+    console = (data / "console.txt").read_text()
+    for model in [*MODELS, "buy_and_hold", "always_flat"]:
+        assert model in console
+    path = re.search(r"Report: (.*report\.html)", console).group(1)
+    assert Path(path) == only_version(data, "08_reporting/report.html")
+
+
+def test_the_report_asks_nothing_of_the_network(data):
+    page = only_version(data, "08_reporting/report.html").read_text()
+    without_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", without_scripts)
+    assert re.findall(r"<script[^>]*\bsrc=", page) == []
+    assert len(page) < 8e6
+
+
+def test_predictions_are_of_test_rows_only(data):
+    folds = pd.read_parquet(only_version(data, "05_model_input/folds.parquet"))
+    for model in MODELS:
+        predictions = pd.read_parquet(only_version(data, f"07_model_output/{model}/predictions.parquet"))
+        windows = folds.set_index("fold").loc[predictions["fold"]]
+        date = predictions["date"].array
+        assert (date >= windows["test_start"].array).all()
+        assert (date < windows["test_end"].array).all()
+
+
+def test_both_engines_make_the_same_trades(data):
+    comparison = pd.read_parquet(only_version(data, "08_reporting/engine_comparison.parquet"))
+    assert comparison["model"].tolist() == MODELS
+    assert (comparison["trades_freqtrade"] > 0).any()
+    assert (comparison["verdict"] == "equal").all()
+
+
+def test_the_leaderboard_has_every_model_and_benchmark(data):
+    leaderboard = pd.read_parquet(only_version(data, "08_reporting/leaderboard.parquet"))
+    assert set(leaderboard["model"]) == {*MODELS, "buy_and_hold", "always_flat"}
+    models = leaderboard[leaderboard["model"].isin(MODELS)]
+    for column in ("total_return", "rank_ic", "rank_ic_t", "r2_oos", "hit_rate", "freqtrade_total_return"):
+        assert models[column].notna().all(), column
+
+
+def test_a_stored_model_repeats_its_predictions(data, monkeypatch, pipelines):
+    monkeypatch.setenv("AGENT_MARKET_DATA", str(data))
+    with KedroSession.create(PROJECT, env="test") as session:
+        catalog = session.load_context().catalog
+        features, factors = catalog.load("features"), catalog.load("factors")
+        for model in MODELS:
+            trained, predictions = catalog.load(f"{model}.model"), catalog.load(f"{model}.predictions")
+            for fold, table in predictions.groupby("fold"):
+                again = trained.predict(features, factors, fold=fold).merge(table, on=["pair", "date"])
+                assert len(again) == len(table)
+                pd.testing.assert_series_equal(
+                    again["prediction_x"], again["prediction_y"], check_names=False, check_exact=True
+                )
+
+
+def test_the_same_seed_gives_the_same_bytes(data):
+    run = kedro("run", "--env", "test", data=data, PYTHONHASHSEED="12345")
+    assert run.returncode == 0, run.stderr
+    versions = {name: paths for name, paths in stored(data).items() if len(paths) == 2}
+    names = set(versions)
+    assert {"07_model_output/trades.parquet", "08_reporting/leaderboard.parquet"} < names
+    for name, (first, second) in versions.items():
+        if first.is_file():
+            assert first.read_bytes() == second.read_bytes(), name
+    for model in MODELS:
+        first, second = versions[f"06_models/{model}/model"]
+        assert json.loads((first / "adapter.json").read_text()) == json.loads((second / "adapter.json").read_text())
+
+
+def test_a_pipeline_runs_alone_on_what_an_earlier_run_stored(data):
+    for name in ("data_engineering", "feature_store", "ml_training", "backtest", "reporting"):
+        run = kedro("run", "--env", "test", "--pipelines", name, data=data)
+        assert run.returncode == 0, f"{name}: {run.stderr}"
+
+
+def test_a_model_can_be_added_from_the_command_line(data):
+    parameters = "models.quick.adapter=lightgbm,models.quick.n_estimators=3"
+    run = kedro("run", "--env", "test", "--namespaces", "ml_training.quick", "--params", parameters, data=data)
+    assert run.returncode == 0, run.stderr
+    facts = json.loads((only_version(data, "06_models/quick/model") / "adapter.json").read_text())
+    assert facts["options"]["n_estimators"] == 3
+
+
+def test_lineage_can_be_built_without_a_network(data, tmp_path):
+    run = kedro("viz", "build", "--include-previews", data=data, KEDRO_ENV="test")
+    try:
+        assert run.returncode == 0, run.stderr
+        graph = json.loads((PROJECT / "build" / "api" / "main").read_text())
+        names = {node["name"] for node in graph["nodes"]}
+        assert {"candles", "features", "lightgbm.predictions", "report", "equity_figure"} <= names
+        layers = {node.get("layer") for node in graph["nodes"]} - {None}
+        assert layers == {"raw", "primary", "feature", "model_input", "models", "model_output", "reporting"}
+    finally:
+        subprocess.run(["rm", "-rf", str(PROJECT / "build")], check=True)
+
+
+def test_the_notebook_runs_on_what_a_run_stored(data, tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("AGENT_MARKET_DATA", str(data))
+    monkeypatch.setenv("KEDRO_ENV", "test")
+    notebook = nbformat.read(PROJECT / "notebooks" / "01_first_look.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "strip the outputs before committing"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(PROJECT / "notebooks")}}).execute()
+    assert any(cell.get("outputs") for cell in notebook.cells)
