@@ -4,9 +4,7 @@ import numpy as np
 import pandas as pd
 
 
-def random_candles(
-    n_pairs: int = 4, n_candles: int = 400, *, seed: int = 0, start: str = "2024-01-01"
-) -> pd.DataFrame:
+def random_candles(n_pairs: int = 4, n_candles: int = 400, *, seed: int = 0, start: str = "2024-01-01") -> pd.DataFrame:
     """Hourly candles of a random walk, sorted by (pair, date), in the `candles` contract."""
     rng = np.random.default_rng(seed)
     pairs = [f"{chr(ord('A') + i)}{chr(ord('A') + i)}/USDT" for i in range(n_pairs)]

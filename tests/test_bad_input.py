@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from projects import kedro, stored
 
 
@@ -43,7 +44,7 @@ def _fails(tmp_path, parameters: str, *expected: str, saved: set[str] = frozense
     for text in expected:
         assert text in message, message
     assert {Path(name).name for name in stored(data)} == set(saved)
-    assert not [path for path in data.rglob("*.draft")] if data.exists() else True
+    assert not list(data.rglob("*.draft"))
 
 
 def _from(datadir: Path, more: str = "") -> str:
@@ -122,12 +123,12 @@ def test_a_misspelt_key_of_a_rule_inside_a_block(tmp_path):
 
 
 def test_a_misspelt_key_in_a_file_names_the_file(tmp_path, monkeypatch):
+    from kedro.config import OmegaConfigLoader
+
     from agent_market.configured import check_parameters
     from agent_market.errors import ParameterError
-    from kedro.config import OmegaConfigLoader
-    from projects import PROJECT
-
     from agent_market.settings import CONFIG_LOADER_ARGS
+    from projects import PROJECT
 
     conf = tmp_path / "conf"
     (conf / "base" / "parameters").mkdir(parents=True)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
-from projects import PROJECT, kedro, only_version, stored
 
 from agent_market.parameters import RESERVED
+from projects import PROJECT, kedro, only_version, stored
 
 MODELS = ["ridge", "lightgbm", "xgboost", "catboost", "lightgbm_up"]
 HEAVY = ("torch", "freqtrade", "lightgbm", "catboost", "stable_baselines3", "xgboost", "sklearn")
@@ -46,9 +46,7 @@ def test_listing_the_pipelines_imports_no_heavy_library():
     run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     names, heavy = run.stdout.strip().splitlines()[-2:]
     assert heavy == "[]"
-    assert names == str(
-        ["__default__", "backtest", "data_engineering", "feature_store", "ml_training", "reporting"]
-    )
+    assert names == str(["__default__", "backtest", "data_engineering", "feature_store", "ml_training", "reporting"])
 
 
 def test_every_stage_is_a_namespace_and_every_model_one_inside(pipelines):

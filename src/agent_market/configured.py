@@ -49,18 +49,14 @@ def check_parameters(loader: OmegaConfigLoader) -> None:
         Parameters.model_validate(loader["parameters"])
     except ValidationError as error:
         lines = [_explain(loader, problem) for problem in error.errors()]
-        raise ParameterError(
-            "\n".join(["these parameters are wrong:", *(f"  - {line}" for line in lines)])
-        ) from None
+        raise ParameterError("\n".join(["these parameters are wrong:", *(f"  - {line}" for line in lines)])) from None
 
 
 def _models() -> dict[str, Any]:
     # A loader that has not read anything yet is an empty, falsy mapping: only None means that there is none.
     loader = _loader
     if loader is None:
-        loader = OmegaConfigLoader(
-            settings.CONF_SOURCE, env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
-        )
+        loader = OmegaConfigLoader(settings.CONF_SOURCE, env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS)
     check_parameters(loader)
     return loader["parameters"]["models"]
 

@@ -62,9 +62,9 @@ class Parameters(Options):
     labels: LabelOptions
     folds: FoldOptions
     training: TrainingOptions
-    models: dict[
-        Annotated[str, AfterValidator(_model_name)], Annotated[ModelOptions, BeforeValidator(_parse)]
-    ] = Field(min_length=1)
+    models: dict[Annotated[str, AfterValidator(_model_name)], Annotated[ModelOptions, BeforeValidator(_parse)]] = Field(
+        min_length=1
+    )
     backtest: BacktestOptions
 
 

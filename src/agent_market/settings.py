@@ -8,9 +8,7 @@ from agent_market.configured import ConfiguredHooks
 from agent_market.hooks import ProgressHooks, SummaryHooks
 
 warnings.filterwarnings("ignore", message="register_new_resolver")  # Kedro 1.7 with OmegaConf 2.4
-warnings.filterwarnings(
-    "ignore", message="One or more dataset names contain '.'"
-)  # `<model>.predictions` on purpose
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")  # `<model>.predictions` on purpose
 
 HOOKS = (ConfiguredHooks(), ProgressHooks(), SummaryHooks())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)

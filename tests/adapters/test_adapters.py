@@ -33,9 +33,7 @@ def test_a_stored_model_predicts_the_same(name, task, tmp_path):
     files = [path.suffix for path in tmp_path.iterdir()]
     assert files
     assert not set(files) & {".pkl", ".pickle", ".joblib"}
-    np.testing.assert_array_equal(
-        adapter.predict(adapter.load(tmp_path), samples), adapter.predict(model, samples)
-    )
+    np.testing.assert_array_equal(adapter.predict(adapter.load(tmp_path), samples), adapter.predict(model, samples))
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -53,13 +51,11 @@ def test_an_unknown_option_is_an_error(name):
 
 
 def test_an_unknown_adapter_lists_the_known_ones():
-    with pytest.raises(
-        ParameterError, match=r"'lightgmb'. Did you mean lightgbm\? Known: catboost, lightgbm"
-    ):
+    with pytest.raises(ParameterError, match=r"'lightgmb'. Did you mean lightgbm\? Known: catboost, lightgbm"):
         get_adapter("lightgmb")
     with pytest.raises(ParameterError, match=r"no\.such\.module.*cannot be imported"):
         get_adapter("no.such.module")
-    with pytest.raises(ParameterError, match="json.decoder is no adapter: it lacks Options"):
+    with pytest.raises(ParameterError, match=r"json\.decoder is no adapter: it lacks Options"):
         get_adapter("json.decoder")
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from causality import assert_causal
-from panels import random_candles
 
 from agent_market.factors import compute_factors, load_factors, look_back
+from causality import assert_causal
+from panels import random_candles
 
 
 @pytest.fixture(scope="module")

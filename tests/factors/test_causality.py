@@ -2,12 +2,12 @@
 
 import pandas as pd
 import pytest
-from causality import assert_causal
-from panels import random_candles
 
 from agent_market.factors import compute_factors
 from agent_market.factors import engine as factor_engine
 from agent_market.factors.tree import Call, Field, Number
+from causality import assert_causal
+from panels import random_candles
 
 
 @pytest.fixture(scope="module")

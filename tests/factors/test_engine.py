@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from panels import random_candles
 
 from agent_market.errors import DataError, FactorError
 from agent_market.factors import compute_factors, engine, time_series
+from panels import random_candles
 
 
 @pytest.fixture(scope="module")

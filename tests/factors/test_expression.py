@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panels import random_candles
 
 from agent_market.errors import FactorError
 from agent_market.factors import canonical, compute_factors, look_back
 from agent_market.factors.expression import MAX_WINDOW, parse
 from agent_market.factors.operators import ALIASES, OPERATORS, WINDOW_OR_VALUE
+from panels import random_candles
 
 # ---- reading
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from causality import assert_causal
 
 from agent_market.factors import compute_factors, look_back
 from agent_market.factors.operators import CALENDAR, CROSS_SECTION, ELEMENT_WISE, OPERATORS, TIME_SERIES
+from causality import assert_causal
 
 W = 7
 

@@ -35,9 +35,7 @@ def test_an_expanding_calendar_keeps_its_first_training_date():
 
 
 def test_an_embargo_leaves_candles_out_after_each_boundary():
-    fold = make_folds(DATES, FoldOptions(train="6d", valid="2d", test="4d", embargo=3), timeframe="1h").iloc[
-        0
-    ]
+    fold = make_folds(DATES, FoldOptions(train="6d", valid="2d", test="4d", embargo=3), timeframe="1h").iloc[0]
     assert (fold["train_end"], fold["valid_start"]) == (_day(7), _day(7, 3))
     assert (fold["valid_end"], fold["test_start"]) == (_day(9, 3), _day(9, 6))
 
@@ -63,9 +61,7 @@ def test_rows_whose_label_ends_after_the_boundary_are_purged():
             rows = training_rows(labels["date"], labels["label_end_12"], start, end)
             assert labels["label_end_12"].iloc[rows].max() == end  # up to the boundary, and not beyond
             unpurged = test_rows(labels["date"], start, end)
-            assert (
-                labels["label_end_12"].iloc[unpurged].max() > end
-            )  # what a splitter without purging would let in
+            assert labels["label_end_12"].iloc[unpurged].max() > end  # what a splitter without purging would let in
             assert len(unpurged) - len(rows) == 3 * 12
 
 
@@ -74,8 +70,6 @@ def test_a_prediction_outside_its_folds_test_window_is_refused():
     good = pd.DataFrame({"pair": "AA/USDT", "date": [_day(9), _day(13)], "fold": [0, 1]})
     check_out_of_sample(good, folds, name="m")
     for date, fold in ((_day(8, 23), 0), (_day(13), 0), (_day(10), 7)):
-        bad = pd.concat(
-            [good, pd.DataFrame({"pair": "AA/USDT", "date": [date], "fold": [fold]})], ignore_index=True
-        )
+        bad = pd.concat([good, pd.DataFrame({"pair": "AA/USDT", "date": [date], "fold": [fold]})], ignore_index=True)
         with pytest.raises(DataError, match="1 of 3 predictions lie outside"):
             check_out_of_sample(bad, folds, name="m")

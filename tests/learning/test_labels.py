@@ -15,21 +15,15 @@ def _two_pairs() -> pd.DataFrame:
 def test_a_return_is_from_the_next_open_to_the_open_h_candles_later():
     labels = build_labels(_two_pairs(), LabelOptions(horizons=(1, 2)), timeframe="1h")
     nan = np.nan
-    np.testing.assert_allclose(
-        labels["return_1"], [1.0, -0.25, 1.0, 0.5, nan, nan, -0.5, 3.0, -0.5, 3.0, nan, nan]
-    )
-    np.testing.assert_allclose(
-        labels["return_2"], [0.5, 0.5, 2.0, nan, nan, nan, 1.0, 1.0, 1.0, nan, nan, nan]
-    )
+    np.testing.assert_allclose(labels["return_1"], [1.0, -0.25, 1.0, 0.5, nan, nan, -0.5, 3.0, -0.5, 3.0, nan, nan])
+    np.testing.assert_allclose(labels["return_2"], [0.5, 0.5, 2.0, nan, nan, nan, 1.0, 1.0, 1.0, nan, nan, nan])
     np.testing.assert_allclose(labels["up_1"][:6], [1, 0, 1, 1, nan, nan])
 
 
 def test_the_last_h_plus_1_rows_of_each_pair_have_no_label():
     labels = build_labels(random_candles(3, 50), LabelOptions(horizons=(1, 12)), timeframe="1h")
     for horizon in (1, 12):
-        missing = labels.groupby("pair", observed=True)[f"return_{horizon}"].apply(
-            lambda y: y.isna().to_numpy()
-        )
+        missing = labels.groupby("pair", observed=True)[f"return_{horizon}"].apply(lambda y: y.isna().to_numpy())
         for values in missing:
             assert values.tolist() == [False] * (50 - horizon - 1) + [True] * (horizon + 1)
 

@@ -43,9 +43,7 @@ def test_no_steps_is_no_pipeline():
 def test_a_stored_pipeline_does_the_same(tmp_path):
     pipeline = build_preprocessing(("impute", "clip", "standardize")).fit(TRAIN)
     save_preprocessing(pipeline, tmp_path / "p.skops")
-    np.testing.assert_array_equal(
-        load_preprocessing(tmp_path / "p.skops").transform(OTHER), pipeline.transform(OTHER)
-    )
+    np.testing.assert_array_equal(load_preprocessing(tmp_path / "p.skops").transform(OTHER), pipeline.transform(OTHER))
 
 
 def test_a_stored_pipeline_with_a_foreign_type_is_refused(tmp_path):

@@ -36,9 +36,7 @@ def _with_planted_signal():
 def test_predictions_cover_the_test_windows_and_nothing_else():
     _, predictions = _run()
     assert len(FOLDS) == 3
-    expected = CANDLES[
-        (CANDLES["date"] >= FOLDS["test_start"].min()) & (CANDLES["date"] < FOLDS["test_end"].max())
-    ]
+    expected = CANDLES[(CANDLES["date"] >= FOLDS["test_start"].min()) & (CANDLES["date"] < FOLDS["test_end"].max())]
     pd.testing.assert_frame_equal(
         predictions[["pair", "date"]],
         expected[["pair", "date"]].reset_index(drop=True),
@@ -91,9 +89,7 @@ def test_a_folds_model_sees_nothing_after_its_validation_window(adapter):
     pd.testing.assert_series_equal(
         before.loc[before["fold"] == 0, "prediction"], after.loc[after["fold"] == 0, "prediction"]
     )
-    assert not np.allclose(
-        before.loc[before["fold"] == 2, "prediction"], after.loc[after["fold"] == 2, "prediction"]
-    )
+    assert not np.allclose(before.loc[before["fold"] == 2, "prediction"], after.loc[after["fold"] == 2, "prediction"])
 
 
 def test_the_check_above_would_catch_training_rows_that_are_not_purged(monkeypatch):

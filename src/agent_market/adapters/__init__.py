@@ -118,9 +118,7 @@ def get_adapter(name: str) -> Adapter:
 def parse_model_options(block: dict[str, Any]) -> ModelOptions:
     """The options of one model's parameters, validated by the adapter that the block names."""
     if "adapter" not in block:
-        raise ParameterError(
-            f"a model needs the key `adapter`; known: {', '.join(BUILT_IN)}, or a dotted path"
-        )
+        raise ParameterError(f"a model needs the key `adapter`; known: {', '.join(BUILT_IN)}, or a dotted path")
     return get_adapter(block["adapter"]).Options.model_validate(block)
 
 

@@ -46,9 +46,7 @@ def fit(
     if valid is not None and options.early_stopping:
         valid_sets = [lgb.Dataset(valid.X, valid.y[:, 0], weight=valid.weight, reference=data)]
         callbacks.append(lgb.early_stopping(options.early_stopping, verbose=False))
-    booster = lgb.train(
-        _params(options), data, options.n_estimators, valid_sets=valid_sets, callbacks=callbacks
-    )
+    booster = lgb.train(_params(options), data, options.n_estimators, valid_sets=valid_sets, callbacks=callbacks)
     # The text file keeps the best iteration only, so the model in memory must be the same one.
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration or None))
 

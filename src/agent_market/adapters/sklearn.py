@@ -25,9 +25,7 @@ class Options(ModelOptions):
     alpha: float = Field(1000.0, gt=0, description="strength of the L2 penalty on standardized features")
 
 
-def fit(
-    train: "Samples", valid: "Samples | None", options: Options, *, report: Callable[[Progress], None]
-) -> Any:
+def fit(train: "Samples", valid: "Samples | None", options: Options, *, report: Callable[[Progress], None]) -> Any:
     """Ridge (or logistic) regression of one label; the validation rows are not used."""
     from sklearn.linear_model import LogisticRegression, Ridge
 

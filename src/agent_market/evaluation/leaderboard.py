@@ -44,7 +44,9 @@ LEADERBOARD_COLUMNS: dict[str, Column] = {
     "freqtrade_trades": Column("freqtrade: trades", "count", "trades of freqtrade's own backtest"),
     "freqtrade_total_return": Column("freqtrade: return", "percent", "total return as freqtrade states it"),
     "freqtrade_sharpe": Column("freqtrade: Sharpe", "ratio", "freqtrade's own Sharpe, defined otherwise"),
-    "freqtrade_max_drawdown": Column("freqtrade: drawdown", "percent", "freqtrade's, of closed trades only"),
+    "freqtrade_max_drawdown": Column(
+        "freqtrade: drawdown", "percent", "of closed trades only; freqtrade states it without a minus"
+    ),
     "engines_agree": Column("Engines agree", "flag", "whether both backtests made the same trades"),
 }
 """Fixed order of the columns. Percent columns hold fractions (0.1 is 10 %)."""

@@ -107,7 +107,7 @@ def periods_per_year(dates: pd.DatetimeIndex, trading_days: int) -> float:
         raise ParameterError(f"trading days per year are {trading_days}; expected a number like 365 or 252")
     if len(dates) < 2:
         return float(trading_days)
-    spacing = float(np.median(np.diff(dates.values) / np.timedelta64(1, "D")))
+    spacing = pd.Series(dates).diff().median() / DAY
     return float(trading_days) if spacing <= 1.0 else 365.25 / spacing
 
 
@@ -128,7 +128,7 @@ def _account_curve(equity: pd.DataFrame, starting_balance: float) -> tuple[pd.Da
     values = equity["equity"].to_numpy(dtype=float)
     if not np.isfinite(values).all():
         raise DataError(f"equity has {int((~np.isfinite(values)).sum())} values that are not finite numbers")
-    candle = np.median(np.diff(dates)) if len(dates) > 1 else DAY
+    candle = pd.Series(dates).diff().median() if len(dates) > 1 else DAY
     ruined = np.logical_or.accumulate(values <= 0.0)
     values = np.concatenate([[float(starting_balance)], np.where(ruined, 0.0, values)])
     return dates.append(pd.DatetimeIndex([dates[-1] + candle])), values

@@ -178,7 +178,7 @@ def _stationary_indices(rng: np.random.Generator, n: int, block: float, repetiti
     start = rng.integers(n, size=(repetitions, n))
     step = np.arange(n)
     begun = np.maximum.accumulate(np.where(restart, step, 0), axis=1)
-    return (np.take_along_axis(start, begun, axis=1) + step - begun) % n
+    return (np.take_along_axis(start, begun, axis=1) + step) % n  # a uniform start stays uniform when shifted
 
 
 def _sharpe_ratios(moments: np.ndarray, n: int, periods: float) -> tuple[np.ndarray, ...]:

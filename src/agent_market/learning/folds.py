@@ -59,9 +59,7 @@ def make_folds(dates: pd.Series, options: FoldOptions, *, timeframe: str) -> pd.
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(times)
 
 
-def training_rows(
-    dates: pd.Series, label_end: pd.Series, start: pd.Timestamp, end: pd.Timestamp
-) -> np.ndarray:
+def training_rows(dates: pd.Series, label_end: pd.Series, start: pd.Timestamp, end: pd.Timestamp) -> np.ndarray:
     """Positions of the rows in ``[start, end)`` whose label is known by `end`: what reaches beyond is purged."""
     return np.flatnonzero((dates >= start) & (dates < end) & (label_end <= end))
 

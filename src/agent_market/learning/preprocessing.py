@@ -21,9 +21,7 @@ class QuantileClipper(TransformerMixin, BaseEstimator):
 
     def fit(self, X: np.ndarray, y: None = None) -> "QuantileClipper":
         """Learn the quantiles of each column of X (n, d); NaN are left out."""
-        self.low_, self.high_ = np.nanquantile(X, [self.lower, self.upper], axis=0).astype(
-            X.dtype
-        )  # (d,), (d,)
+        self.low_, self.high_ = np.nanquantile(X, [self.lower, self.upper], axis=0).astype(X.dtype)  # (d,), (d,)
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:

@@ -155,9 +155,7 @@ def build_samples(
     check_aligned(tensor, labels)
     if unknown := [name for name in target if name not in labels]:
         known = [column for column in labels if column not in KEYS and not column.startswith("label_end")]
-        raise DataError(
-            f"no label {unknown}; the labels table has {known} (labels.horizons says which are built)"
-        )
+        raise DataError(f"no label {unknown}; the labels table has {known} (labels.horizons says which are built)")
     return Samples(tensor, rows, y=labels[list(target)].to_numpy(float)[rows])
 
 

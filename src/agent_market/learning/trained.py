@@ -52,9 +52,7 @@ class TrainedModel:
         """The module that fits and predicts."""
         return get_adapter(self.options.adapter)
 
-    def predict(
-        self, features: pd.DataFrame, factors: dict[str, str], *, fold: int | None = None
-    ) -> pd.DataFrame:
+    def predict(self, features: pd.DataFrame, factors: dict[str, str], *, fold: int | None = None) -> pd.DataFrame:
         """Predictions of all rows of a features table by one fold's model, the newest unless `fold` says which.
 
         Raises:
@@ -94,9 +92,7 @@ class TrainedModel:
         for part in self.folds:
             weight = np.asarray(adapter.importance(part.model), float)
             share = weight / weight.sum() if weight.sum() > 0 else weight
-            tables.append(
-                pd.DataFrame({"fold": part.fold, "feature": list(self.factors), "importance": share})
-            )
+            tables.append(pd.DataFrame({"fold": part.fold, "feature": list(self.factors), "importance": share}))
         return pd.concat(tables, ignore_index=True)
 
     def describe(self) -> dict[str, Any]:

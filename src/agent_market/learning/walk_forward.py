@@ -177,9 +177,7 @@ def _check_target(train: Samples, task: _Task, fold: int) -> None:
 
 def _scaled(samples: Samples, scale: float, clip: float | None) -> Samples:
     y = samples.y / scale
-    return Samples(
-        samples.tensor, samples.rows, y if clip is None else np.clip(y, -clip, clip), samples.weight
-    )
+    return Samples(samples.tensor, samples.rows, y if clip is None else np.clip(y, -clip, clip), samples.weight)
 
 
 def _workers(training: TrainingOptions, n_folds: int) -> int:

@@ -55,9 +55,7 @@ def _model_pipeline(name: str) -> Pipeline:
                 name="train",
             ),
             Node(explain, "model", "importance", name="explain"),
-            Node(
-                score, ["predictions", "labels", "params:options", "params:training"], "metrics", name="score"
-            ),
+            Node(score, ["predictions", "labels", "params:options", "params:training"], "metrics", name="score"),
         ],
         namespace=name,
         inputs={"features", "factors", "labels", "folds"},

@@ -148,7 +148,8 @@ def _enter(account: Account, book: MarketBook, pair: str, target: int, now: int)
     quotes = book.pairs[pair]
     rate, tick = quotes.open[now], quotes.tick[now]
     stake = account.stake(*quotes.limits(rate))
-    amount = truncate_to_step(stake / rate / quotes.contract, quotes.step) * quotes.contract
+    contracts = truncate_to_step(stake / rate / quotes.contract, quotes.step)
+    amount = float(decimal(contracts) * decimal(quotes.contract))
     if amount == 0:
         return
     account.open[pair] = Position(

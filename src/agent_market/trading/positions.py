@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from agent_market.errors import DataError
+from agent_market.options import timeframe_delta
 from agent_market.trading.options import PositionRule, QuantileRule, SignRule, ThresholdRule
 
 KINDS = ("return", "probability", "position")
@@ -89,7 +90,7 @@ def trailing_quantile(
     NaN where that span holds fewer than `min_history` values. Values of the same date see one another.
     """
     pooled = pd.Series(values.to_numpy(), index=pd.DatetimeIndex(date)).sort_index(kind="stable")
-    level = pooled.rolling(pd.Timedelta(window), min_periods=min_history).quantile(quantile)
+    level = pooled.rolling(timeframe_delta(window), min_periods=min_history).quantile(quantile)
     at_date = level[~level.index.duplicated(keep="last")]  # the last row of a date has seen the whole date
     return pd.Series(at_date.reindex(pd.DatetimeIndex(date)).to_numpy(), index=values.index)
 

@@ -6,10 +6,10 @@ from typing import Any
 import joblib
 import pandas as pd
 
+from agent_market import trading
 from agent_market.learning.folds import check_out_of_sample
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
-from agent_market import trading
 from agent_market.trading.options import BacktestOptions
 from agent_market.trading.trades import as_trades
 
@@ -22,9 +22,7 @@ def make_positions(
     for model, table in predictions.items():
         check_out_of_sample(table, folds, name=f"{model}.predictions")
         allow_short = market.trading_mode == "futures"
-        tables.append(
-            trading.decide_positions(table, backtest.positions, allow_short=allow_short).assign(model=model)
-        )
+        tables.append(trading.decide_positions(table, backtest.positions, allow_short=allow_short).assign(model=model))
     return pd.concat(tables, ignore_index=True)[["model", "pair", "date", "position"]]
 
 
@@ -44,9 +42,7 @@ def simulate(
     span = {"start": positions["date"].min(), "end": positions["date"].max(), "timeframe": market.timeframe}
     results["buy_and_hold"] = trading.buy_and_hold(candles, market_snapshot, backtest, **span)
     results["always_flat"] = trading.always_flat(backtest, **span)
-    return _stack({m: r.trades for m, r in results.items()}), _stack(
-        {m: r.equity for m, r in results.items()}
-    )
+    return _stack({m: r.trades for m, r in results.items()}), _stack({m: r.equity for m, r in results.items()})
 
 
 def run_freqtrade(

@@ -20,8 +20,6 @@ def clean_candles(raw_candles: pd.DataFrame, market: MarketOptions) -> tuple[pd.
     return candle_sources.clean_candles(raw_candles, market)
 
 
-def snapshot_market(
-    candles: pd.DataFrame, market: MarketOptions, backtest: BacktestOptions
-) -> dict[str, Any]:
+def snapshot_market(candles: pd.DataFrame, market: MarketOptions, backtest: BacktestOptions) -> dict[str, Any]:
     """Precision, limits and fees of each pair, so that a backtest can be repeated without the exchange."""
     return snapshot_markets(candles, fee=backtest.fee, trading_mode=market.trading_mode)
