@@ -38,7 +38,7 @@ bench: $(READY)  ## measure, side by side with the peers
 	for study in benchmarks/*.py; do $(BIN)/python $$study || exit 1; done
 
 lock: $(READY)  ## write requirements.lock from what is installed
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^torch @.*|^torch==2.13.0.*/torch==2.13.0/' | grep -v '^nvidia-' > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^torch @.*|^torch==2.13.0.*/torch==2.13.0/' | grep -v "^nvidia-" > requirements.lock
 
 clean:  ## remove what runs and tests left behind, and the environment
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .viz src/*.egg-info
