@@ -8,7 +8,6 @@ import pytest
 
 from agent_market.evaluation import (
     build_leaderboard,
-    buy_and_hold_equity,
     daily_returns,
     edge_verdict,
     equity_figure,
@@ -45,8 +44,6 @@ def run_tables(n_dates=24 * 60, n_pairs=4, weights=None, seed=0):
 
     predictions, equity = {}, []
     moved = np.concatenate([[[0.0] * n_pairs] * 2, step[:-2]])  # what the candle before last foresaw
-    close = 100.0 * np.cumprod(1.0 + moved, axis=0)
-    candles = key.assign(open=(close / (1.0 + moved)).T.ravel(), close=close.T.ravel())
     for model, weight in weights.items():
         told = 0.001 * (weight * signal + np.sqrt(1.0 - weight**2) * rng.normal(size=signal.shape))
         fold = np.tile(np.arange(n_dates) * 3 // n_dates, n_pairs)
@@ -56,7 +53,9 @@ def run_tables(n_dates=24 * 60, n_pairs=4, weights=None, seed=0):
         equity.append(
             pd.DataFrame({"model": model, "date": dates, "equity": values, "exposure": 1.0, "n_open": n_pairs})
         )
-    held = buy_and_hold_equity(candles, starting_balance=BALANCE, fee=0.001).assign(model="buy_and_hold")
+    growth = np.cumprod(1.0 + moved, axis=0).mean(axis=1)
+    held = pd.DataFrame({"model": "buy_and_hold", "date": dates, "equity": BALANCE * growth, "exposure": 1.0})
+    held["n_open"] = n_pairs
     flat = held.assign(model="always_flat", equity=BALANCE, exposure=0.0, n_open=0)
     return SimpleNamespace(
         predictions=predictions, labels=labels, equity=pd.concat([*equity, held, flat], ignore_index=True)

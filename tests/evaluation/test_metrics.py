@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from agent_market.errors import DataError, ParameterError
-from agent_market.evaluation import buy_and_hold_equity, daily_returns, monthly_returns, trading_metrics
+from agent_market.evaluation import daily_returns, monthly_returns, trading_metrics
 
 NO_TRADES = pd.DataFrame()
 
@@ -164,29 +164,6 @@ def test_monthly_returns_compound_to_the_total():
     assert (1.0 + months.loc[2023, [11, 12]]).prod() - 1.0 == pytest.approx(months.loc[2023, "year"])
 
 
-def test_buy_and_hold_splits_the_balance_at_the_first_open():
-    dates = pd.date_range("2024-01-01", periods=2, freq="h", tz="UTC").as_unit("ms")
-    candles = pd.DataFrame(
-        {
-            "pair": pd.Categorical(["A/USDT", "A/USDT", "B/USDT", "B/USDT"]),
-            "date": [*dates, *dates],
-            "open": [10.0, 11.0, 100.0, 100.0],
-            "close": [11.0, 12.0, 100.0, 50.0],
-        }
-    )
-    equity = buy_and_hold_equity(candles, starting_balance=1000.0, fee=0.01)
-    assert equity["equity"].tolist() == pytest.approx([495 * 1.1 + 495, 495 * 1.2 + 495 * 0.5])
-    assert equity["exposure"].tolist() == [1.0, 1.0]
-
-
-def test_buy_and_hold_of_a_pair_that_starts_later_is_refused():
-    candles = pd.DataFrame(
-        {"pair": ["A", "A", "B"], "date": [0, 1, 1], "open": [1.0, 1.0, 1.0], "close": [1.0, 1.0, 1.0]}
-    ).assign(date=lambda f: pd.to_datetime(f["date"], unit="h", utc=True))
-    with pytest.raises(DataError, match="where B has no candle"):
-        buy_and_hold_equity(candles, starting_balance=100.0, fee=0.0)
-
-
 @pytest.mark.parametrize(
     ("table", "balance", "error", "message"),
     [
@@ -204,7 +181,7 @@ def test_an_equity_table_that_cannot_be_scored_is_refused(table, balance, error,
 
 def test_real_candles_give_the_drawdown_of_a_plain_loop(shared_dir):
     candles = pd.read_feather(shared_dir / "market" / "binance" / "BTC_USDT-1h.feather").tail(3000)
-    equity = candles.assign(pair="BTC/USDT").pipe(buy_and_hold_equity, starting_balance=1000.0, fee=0.001)
+    equity = candles[["date"]].assign(equity=1000.0 * candles["close"] / candles["open"].iloc[0])
     metrics = trading_metrics(equity, NO_TRADES, starting_balance=1000.0, trading_days=365)
     peak, deepest = 1000.0, 0.0
     for value in equity["equity"]:

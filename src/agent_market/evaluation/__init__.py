@@ -14,7 +14,6 @@ from agent_market.evaluation.figures import (
 from agent_market.evaluation.jsonable import to_jsonable
 from agent_market.evaluation.leaderboard import BENCHMARKS, LEADERBOARD_COLUMNS, build_leaderboard
 from agent_market.evaluation.metrics import (
-    buy_and_hold_equity,
     daily_returns,
     monthly_returns,
     trading_metrics,
@@ -41,7 +40,6 @@ __all__ = [
     "LEADERBOARD_COLUMNS",
     "build_feedback",
     "build_leaderboard",
-    "buy_and_hold_equity",
     "daily_returns",
     "edge_verdict",
     "equity_figure",

@@ -84,23 +84,6 @@ def monthly_returns(equity: pd.DataFrame, *, starting_balance: float) -> pd.Data
     return table.rename_axis(index="year", columns="month")
 
 
-def buy_and_hold_equity(candles: pd.DataFrame, *, starting_balance: float, fee: float) -> pd.DataFrame:
-    """Equity (date, equity, exposure, n_open) of equal shares of every pair, bought at the first open and kept.
-
-    `fee` is the fraction paid on each purchase. Every pair must be there at the first candle; give the rows of the
-    test span only. A pair without a candle keeps its last close.
-    """
-    close = candles.pivot(index="date", columns="pair", values="close").sort_index()
-    first_open = candles.pivot(index="date", columns="pair", values="open").sort_index().iloc[0]
-    if first_open.isna().any():
-        late = ", ".join(map(str, first_open.index[first_open.isna()]))
-        raise DataError(f"buy-and-hold starts at {close.index[0]}, where {late} has no candle; start later")
-    share = starting_balance * (1.0 - fee) / close.shape[1]
-    equity = (close.ffill() / first_open).sum(axis=1) * share
-    frame = pd.DataFrame({"date": close.index, "equity": equity.to_numpy()})
-    return frame.assign(exposure=1.0, n_open=close.shape[1])
-
-
 def periods_per_year(dates: pd.DatetimeIndex, trading_days: int) -> float:
     """Returns per year of an index of days: `trading_days`, or fewer where candles are longer than a day."""
     if trading_days <= 0:

@@ -40,6 +40,7 @@ def plot_importance(**importance: pd.DataFrame) -> go.Figure:
     return evaluation.importance_figure(stack_importance(importance))
 
 
-def plot_months(equity: pd.DataFrame, backtest: BacktestOptions) -> go.Figure:
-    """Return of each month."""
-    return evaluation.monthly_figure(equity, starting_balance=backtest.starting_balance)
+def plot_months(equity: pd.DataFrame, backtest: BacktestOptions, leaderboard: pd.DataFrame) -> go.Figure:
+    """Return of each month, the best model first."""
+    order = leaderboard["model"].tolist()
+    return evaluation.monthly_figure(equity, starting_balance=backtest.starting_balance, models=order)

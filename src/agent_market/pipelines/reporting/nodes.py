@@ -13,6 +13,18 @@ from agent_market.market.options import MarketOptions
 from agent_market.pipelines.training import AnyModelOptions
 from agent_market.trading.options import BacktestOptions
 
+ENGINE_COLUMNS = (
+    "model",
+    "verdict",
+    "trades_embedded",
+    "trades_freqtrade",
+    "matched",
+    "final_balance_embedded",
+    "final_balance_freqtrade",
+    "max_difference_profit_abs",
+)
+"""What the report shows of the comparison of engines."""
+
 LIBRARIES = ("agent_market", "catboost", "freqtrade", "kedro", "lightgbm", "numpy", "pandas", "scikit-learn", "xgboost")
 
 
@@ -115,9 +127,9 @@ def describe_run(
             "last_candle": candles["date"].max(),
         },
         "costs": {
-            "fee": f"{backtest.fee:.4%} per side",
-            "slippage": f"{backtest.slippage:.4%} per side",
-            "funding": "none: futures are traded without funding" if market.trading_mode == "futures" else "spot",
+            "fee": f"{backtest.fee * 100:g} % per side",
+            "slippage": f"{backtest.slippage * 100:g} % per side",
+            "funding": "left out" if market.trading_mode == "futures" else "none (spot)",
         },
         "learning": {
             "factors": len(factors),
@@ -156,7 +168,7 @@ def write_report(
         run=run,
         figures={figure.layout.title.text or f"Figure {n}": figure for n, figure in enumerate(figures, 1)},
         quality=data_quality,
-        engines=engine_comparison if len(engine_comparison) else None,
+        engines=engine_comparison[list(ENGINE_COLUMNS)] if len(engine_comparison) else None,
         caveats=run_facts["caveats"],
     )
 

@@ -69,7 +69,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             Node(plot_ic_decay, {"labels": "labels", **predictions}, "ic_decay_figure", name="plot_ic_decay"),
             Node(plot_quantiles, by_prediction, "quantile_figure", name="plot_quantiles"),
             Node(plot_importance, importance, "importance_figure", name="plot_importance"),
-            Node(plot_months, account, "monthly_figure", name="plot_months"),
+            Node(plot_months, [*account, "leaderboard"], "monthly_figure", name="plot_months"),
             Node(
                 describe_run,
                 [
