@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
+# Debian and Ubuntu ship venv apart from Python: root (a container) gets it, anyone else is told.
+VENV_PACKAGE := if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then echo "Installing the package python3-venv"; apt-get update -q && apt-get install -qy python3-venv; \
+	else echo "Python has no venv. On Debian and Ubuntu: sudo apt-get install python3-venv, then again."; false; fi
+
 export KEDRO_DISABLE_TELEMETRY := 1
 
 .PHONY: help run test test-all lint viz notebook bench clean lock
@@ -47,7 +52,7 @@ clean:  ## remove what runs and tests left behind, and the environment
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	@$(PYTHON) -m venv $(VENV) || { echo 'No venv: on Debian and Ubuntu, "sudo apt-get install python3-venv", then again.'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); $(VENV_PACKAGE) && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@

@@ -91,6 +91,6 @@ def test_a_file_that_does_not_fit_is_an_error_that_names_it(tmp_path, text, erro
 
 def test_the_options_hold_a_set_further_factors_and_the_longest_gap():
     options = FeatureOptions()
-    assert (options.factor_set, options.factors, options.max_gap) == ("basic", {}, 0)
+    assert (options.factor_set, options.factors) == ("basic", {})
     with pytest.raises(ValueError, match="max_gap"):
         FeatureOptions(max_gap=-1)

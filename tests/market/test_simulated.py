@@ -146,7 +146,7 @@ def test_wicks_of_a_candle_show_the_state_that_moves_the_next_one():
 
 @pytest.mark.parametrize(("horizon", "least_t"), [(1, 10), (12, 5)])
 def test_the_planted_expectation_ranks_the_realised_returns(horizon, least_t):
-    options = MarketOptions(n_candles=6000, seed=2)
+    options = MarketOptions(n_candles=6000, seed=2, signal_strength=0.05)
     expected = table(planted_expectation(options, horizon), "expected")
     label = realised(simulate(options), horizon)
     # every horizon-th date only: labels that do not overlap, so that the naive error holds

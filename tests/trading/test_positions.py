@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from agent_market.errors import DataError
-from agent_market.trading import QuantileRule, SignRule, ThresholdRule, decide_positions
+from agent_market.trading import QuantileRule, SignRule, ThresholdRule, decide_positions, wait_out_gaps
 
 RULES = [
     SignRule(deadband=0.2),
@@ -139,3 +139,23 @@ def test_predictions_of_several_models_at_once_are_refused():
 def test_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(DataError, match=r"return, probability, position.*found score"):
         decide_positions(_predictions([1.0], kind="score"), SignRule(), allow_short=True)
+
+
+def test_over_a_short_gap_the_old_position_stays_until_the_market_opens_again():
+    days = pd.to_datetime(["2024-01-04", "2024-01-05", "2024-01-08", "2024-01-09", "2024-01-19"], utc=True)
+    positions = pd.DataFrame(
+        {"pair": pd.Categorical(["A/USD"] * 5), "date": days.as_unit("ms"), "position": [1.0, 0.0, 1.0, 0.0, 1.0]}
+    )
+    waited = wait_out_gaps(positions, timeframe="1d", max_gap=3)
+    assert waited["date"].dt.day.tolist() == [4, 5, 6, 7, 8, 9, 19]
+    assert waited["position"].tolist() == [1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0]
+    pd.testing.assert_frame_equal(wait_out_gaps(positions, timeframe="1d", max_gap=0), positions)
+
+
+def test_a_gap_of_one_pair_takes_nothing_from_another():
+    days = pd.to_datetime(["2024-01-05", "2024-01-08"] * 2, utc=True).as_unit("ms")
+    positions = pd.DataFrame(
+        {"pair": pd.Categorical(["A/USD"] * 2 + ["B/USD"] * 2), "date": days, "position": [1.0, 0.0, -1.0, 1.0]}
+    )
+    waited = wait_out_gaps(positions, timeframe="1d", max_gap=5)
+    assert waited["position"].tolist() == [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, -1.0, 1.0]

@@ -12,4 +12,3 @@ class FeatureOptions(Options):
         "basic", description="a packaged set, or the path of a YAML or JSON file {name: expression}"
     )
     factors: dict[str, str] = Field({}, description="further factors, name to expression")
-    max_gap: int = Field(0, ge=0, description="missing candles in a row that a window may reach over")

@@ -24,7 +24,7 @@ class LabelOptions(Options):
         return horizons
 
 
-def build_labels(candles: pd.DataFrame, options: LabelOptions, *, timeframe: str) -> pd.DataFrame:
+def build_labels(candles: pd.DataFrame, options: LabelOptions, *, timeframe: str, max_gap: int = 0) -> pd.DataFrame:
     """Labels of every candle and horizon, one row per candle, sorted by (pair, date).
 
     For horizon ``h`` (candles) and a decision at the close of candle ``t``, executed at the next open:
@@ -34,11 +34,11 @@ def build_labels(candles: pd.DataFrame, options: LabelOptions, *, timeframe: str
     - ``up_<h>`` = 1.0 where the return is above ``up_threshold``, else 0.0;
     - ``label_end_<h>`` = date of candle ``t+1+h``, at whose open the label is known.
 
-    A label is NaN (NaT) where it is not yet known, where it would reach over a hole in the candles, and where
-    candle ``t``, the entry or the exit candle was filled in: nobody could trade there.
+    A label is NaN (NaT) where it is not yet known, where it would reach over a hole of more than `max_gap` missing
+    candles, and where candle ``t``, the entry or the exit candle was filled in: nobody could trade there.
     """
     labels = candles[["pair", "date"]].copy()
-    ends = _segment_ends(contiguous_segments(candles, timeframe))
+    ends = _segment_ends(contiguous_segments(candles, timeframe, max_gap))
     opens = candles["open"].to_numpy()
     dates = pd.DatetimeIndex(candles["date"])
     real = ~candles["filled"].to_numpy()

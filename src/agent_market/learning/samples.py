@@ -27,10 +27,10 @@ class FeatureTensor:
     segment_start: np.ndarray
 
     @classmethod
-    def from_frame(cls, features: pd.DataFrame, *, timeframe: str) -> "FeatureTensor":
+    def from_frame(cls, features: pd.DataFrame, *, timeframe: str, max_gap: int = 0) -> "FeatureTensor":
         """The tensor of a features table."""
         names = tuple(column for column in features if column not in KEYS)
-        starts = contiguous_segments(features, timeframe)
+        starts = contiguous_segments(features, timeframe, max_gap)
         return cls(
             values=np.ascontiguousarray(features[list(names)].to_numpy(np.float32)),
             names=names,

@@ -1,7 +1,9 @@
 """A model of every fold, with all that is needed to use it again, elsewhere and later."""
 
+import functools
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +38,8 @@ class FoldModel:
 class TrainedModel:
     """One configured model, walked forward: `folds` are in order, the last one is the newest.
 
-    `factors` maps each feature that it was trained on to its expression, in the order of the columns.
+    `factors` maps each feature that it was trained on to its expression, in the order of the columns; `fingerprint`
+    has hashes of the `data` it was trained on and of this package's `code`.
     """
 
     options: ModelOptions
@@ -44,7 +47,8 @@ class TrainedModel:
     target: str
     kind: str
     timeframe: str
-    fingerprint: str
+    max_gap: int
+    fingerprint: dict[str, str]
     folds: tuple[FoldModel, ...]
 
     @property
@@ -60,7 +64,7 @@ class TrainedModel:
         """
         self.check_factors(factors)
         chosen = self.folds[-1] if fold is None else next(part for part in self.folds if part.fold == fold)
-        tensor = FeatureTensor.from_frame(features, timeframe=self.timeframe)
+        tensor = FeatureTensor.from_frame(features, timeframe=self.timeframe, max_gap=self.max_gap)
         values = chosen.predict(self.adapter, tensor, np.arange(len(features)))
         return features[["pair", "date"]].assign(fold=chosen.fold, prediction=values, kind=self.kind)
 
@@ -103,6 +107,7 @@ class TrainedModel:
             "target": self.target,
             "kind": self.kind,
             "timeframe": self.timeframe,
+            "max_gap": self.max_gap,
             "factors": self.factors,
             "fingerprint": self.fingerprint,
             "folds": [
@@ -124,6 +129,7 @@ class TrainedModel:
             target=facts["target"],
             kind=facts["kind"],
             timeframe=facts["timeframe"],
+            max_gap=facts["max_gap"],
             fingerprint=facts["fingerprint"],
             folds=folds,
         )
@@ -135,4 +141,14 @@ def data_fingerprint(*tables: pd.DataFrame) -> str:
     for table in tables:
         digest.update("\0".join(table.columns).encode())
         digest.update(pd.util.hash_pandas_object(table, index=False, categorize=True).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def code_fingerprint() -> str:
+    """A short hash of this package's source, equal for equal code."""
+    digest = hashlib.blake2b(digest_size=8)
+    package = Path(__file__).parents[1]
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

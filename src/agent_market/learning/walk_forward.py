@@ -16,7 +16,7 @@ from agent_market.adapters import ModelOptions, Progress, get_adapter
 from agent_market.errors import ModelError, ParameterError
 from agent_market.learning.folds import check_out_of_sample, test_rows, training_rows
 from agent_market.learning.samples import FeatureTensor, Samples, build_samples, check_aligned
-from agent_market.learning.trained import FoldModel, TrainedModel, data_fingerprint
+from agent_market.learning.trained import FoldModel, TrainedModel, code_fingerprint, data_fingerprint
 from agent_market.options import Options
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def walk_forward(
     training: TrainingOptions,
     *,
     timeframe: str,
+    max_gap: int = 0,
     report: Callable[[int, Progress], None] | None = None,
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """The model of every fold, and its predictions of that fold's test rows.
@@ -72,7 +73,7 @@ def walk_forward(
         ModelError: A fold has no training rows, or its label is constant.
     """
     target = target_column(labels, options, training)
-    tensor = FeatureTensor.from_frame(features, timeframe=timeframe)
+    tensor = FeatureTensor.from_frame(features, timeframe=timeframe, max_gap=max_gap)
     check_aligned(tensor, labels)
     task = _Task(tensor, labels, target, f"label_end_{training.horizon}", options, training.clip_target)
     quiet = training.backend != "threading" or report is None
@@ -88,7 +89,14 @@ def walk_forward(
     check_out_of_sample(predictions, folds, name=options.adapter)
     used = labels[["pair", "date", target, task.label_end]]
     trained = TrainedModel(
-        options, factors, target, kind, timeframe, data_fingerprint(features, used, folds), tuple(models)
+        options=options,
+        factors=factors,
+        target=target,
+        kind=kind,
+        timeframe=timeframe,
+        max_gap=max_gap,
+        fingerprint={"data": data_fingerprint(features, used, folds), "code": code_fingerprint()},
+        folds=tuple(models),
     )
     return trained, predictions
 

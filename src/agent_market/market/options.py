@@ -27,11 +27,11 @@ class MarketOptions(Options):
     datadir: str | None = Field(None, description="freqtrade's data folder of one exchange")
 
     n_pairs: int = Field(8, ge=1, le=1000, description="simulated: number of pairs")
-    n_candles: int = Field(13_140, ge=2, le=500_000, description="simulated: candles per pair (1.5 years)")
+    n_candles: int = Field(17_520, ge=2, le=500_000, description="simulated: candles per pair; two years")
     start: str = Field("2023-01-01", description="simulated: open time of the first candle, UTC")
-    seed: int = Field(1, ge=0, description="simulated: same seed, same candles")
+    seed: int = Field(7, ge=0, description="simulated: same seed, same candles")
     signal_strength: float = Field(
-        0.05,
+        0.03,
         ge=0,
         lt=1,
         description="simulated: correlation of the planted conditional mean with the next candle's return "
@@ -42,6 +42,12 @@ class MarketOptions(Options):
     )
 
     max_fill: int = Field(12, ge=0, description="gaps of up to so many missing candles are filled forward and flagged")
+    max_gap: int = Field(
+        0,
+        ge=0,
+        description="missing candles in a row that factors, labels and positions reach over; the rest of a night or "
+        "weekend for a market that closes",
+    )
     on_duplicates: Literal["error", "first", "last"] = Field(
         "error", description="what to do with several candles of one pair and date: refuse, or keep one"
     )

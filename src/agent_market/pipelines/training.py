@@ -78,7 +78,15 @@ def train(
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """A model of every fold, and its predictions of the test windows."""
     return walk_forward(
-        features, factors, labels, folds, options.root, training, timeframe=market.timeframe, report=_report
+        features,
+        factors,
+        labels,
+        folds,
+        options.root,
+        training,
+        timeframe=market.timeframe,
+        max_gap=market.max_gap,
+        report=_report,
     )
 
 

@@ -6,7 +6,7 @@ from agent_market.trading.engine import BacktestResult, simulate
 from agent_market.trading.freqtrade import FreqtradeResult, run_freqtrade
 from agent_market.trading.markets import snapshot_markets
 from agent_market.trading.options import BacktestOptions, PositionRule, QuantileRule, SignRule, ThresholdRule
-from agent_market.trading.positions import decide_positions
+from agent_market.trading.positions import decide_positions, wait_out_gaps
 
 __all__ = [
     "BacktestOptions",
@@ -23,4 +23,5 @@ __all__ = [
     "run_freqtrade",
     "simulate",
     "snapshot_markets",
+    "wait_out_gaps",
 ]

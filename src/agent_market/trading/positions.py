@@ -58,6 +58,28 @@ def decide_positions(predictions: pd.DataFrame, rule: PositionRule, *, allow_sho
     )
 
 
+def wait_out_gaps(positions: pd.DataFrame, *, timeframe: str, max_gap: int) -> pd.DataFrame:
+    """Positions that also say what holds while the market is closed: one row per missing candle of each short gap.
+
+    Engines put stand-ins in the place of missing candles, at whose prices nobody could trade. Over a gap of up to
+    `max_gap` missing candles the position before stays, and the one decided at the last close before the gap takes
+    its place at the close of the last stand-in: it trades at the first open after the gap. Longer gaps stay as
+    they are. One model's pair, date and position, sorted by pair and date.
+    """
+    step = timeframe_delta(timeframe)
+    by_pair = positions.groupby("pair", observed=True)
+    missing = (-by_pair["date"].diff(-1) / step - 1).fillna(0).round().astype(int)
+    rows = np.where(missing <= max_gap, missing, 0) + 1  # each row itself, and the stand-ins after it
+    source = np.repeat(np.arange(len(positions)), rows)
+    ahead = np.arange(len(source)) - np.repeat(rows.cumsum() - rows, rows)  # candles after the row's own
+    before = by_pair["position"].shift(fill_value=0.0).to_numpy()[source]
+    waited = positions.iloc[source].reset_index(drop=True)
+    due = ahead == rows[source] - 1
+    waited["position"] = np.where(due, waited["position"], before)
+    waited["date"] = (waited["date"] + ahead * step).astype(positions["date"].dtype)
+    return waited
+
+
 def _sign(score: pd.Series, predictions: pd.DataFrame, rule: SignRule) -> pd.Series:
     return pd.Series(np.where(score.abs() > rule.deadband, np.sign(score), 0.0), index=score.index)
 

@@ -22,7 +22,9 @@ def make_positions(
     for model, table in predictions.items():
         check_out_of_sample(table, folds, name=f"{model}.predictions")
         allow_short = market.trading_mode == "futures"
-        tables.append(trading.decide_positions(table, backtest.positions, allow_short=allow_short).assign(model=model))
+        decided = trading.decide_positions(table, backtest.positions, allow_short=allow_short)
+        waited = trading.wait_out_gaps(decided, timeframe=market.timeframe, max_gap=market.max_gap)
+        tables.append(waited.assign(model=model))
     return pd.concat(tables, ignore_index=True)[["model", "pair", "date", "position"]]
 
 
@@ -42,7 +44,10 @@ def simulate(
     span = {"start": positions["date"].min(), "end": positions["date"].max(), "timeframe": market.timeframe}
     results["buy_and_hold"] = trading.buy_and_hold(candles, market_snapshot, backtest, **span)
     results["always_flat"] = trading.always_flat(backtest, **span)
-    return _stack({m: r.trades for m, r in results.items()}), _stack({m: r.equity for m, r in results.items()})
+    equity = _stack({model: result.equity for model, result in results.items()})
+    # Engines fill holes with stand-ins; an account is valued when there is a market.
+    equity = equity[equity["date"].isin(candles["date"])].reset_index(drop=True)
+    return _stack({model: result.trades for model, result in results.items()}), equity
 
 
 def run_freqtrade(

@@ -16,16 +16,14 @@ def select_factors(features: FeatureOptions) -> dict[str, str]:
     return load_factors(features.factor_set, features.factors)
 
 
-def build_features(
-    candles: pd.DataFrame, factors: dict[str, str], features: FeatureOptions, market: MarketOptions
-) -> pd.DataFrame:
+def build_features(candles: pd.DataFrame, factors: dict[str, str], market: MarketOptions) -> pd.DataFrame:
     """One float32 column per factor, known at the close of each candle."""
-    return compute_factors(candles, factors, timeframe=market.timeframe, max_gap=features.max_gap)
+    return compute_factors(candles, factors, timeframe=market.timeframe, max_gap=market.max_gap)
 
 
 def build_labels(candles: pd.DataFrame, labels: LabelOptions, market: MarketOptions) -> pd.DataFrame:
     """Returns from the next open over each horizon, and when they are known."""
-    return label_builder.build_labels(candles, labels, timeframe=market.timeframe)
+    return label_builder.build_labels(candles, labels, timeframe=market.timeframe, max_gap=market.max_gap)
 
 
 def make_folds(candles: pd.DataFrame, folds: FoldOptions, market: MarketOptions) -> pd.DataFrame:

@@ -15,12 +15,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     return Pipeline(
         [
             Node(select_factors, "params:features", "factors", name="select_factors"),
-            Node(
-                build_features,
-                ["candles", "factors", "params:features", "params:market"],
-                "features",
-                name="build_features",
-            ),
+            Node(build_features, ["candles", "factors", "params:market"], "features", name="build_features"),
             Node(build_labels, ["candles", "params:labels", "params:market"], "labels", name="build_labels"),
             Node(make_folds, ["candles", "params:folds", "params:market"], "folds", name="make_folds"),
         ],
