@@ -193,3 +193,17 @@ def test_the_notebook_runs_on_what_a_run_stored(data, tmp_path, monkeypatch):
     assert all(not cell.get("outputs") for cell in notebook.cells), "strip the outputs before committing"
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(PROJECT / "notebooks")}}).execute()
     assert any(cell.get("outputs") for cell in notebook.cells)
+
+
+def test_every_pinned_version_is_for_every_python_that_the_project_is_for():
+    from importlib.metadata import distribution
+
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    for line in (PROJECT / "requirements.lock").read_text().splitlines():
+        pinned = Requirement(line)
+        metadata = distribution(pinned.name).metadata
+        assert pinned.specifier.contains(metadata["Version"].split("+")[0]), f"{line}, installed {metadata['Version']}"
+        for python in ("3.11.0", "3.12.0", "3.13.0"):
+            assert SpecifierSet(metadata["Requires-Python"] or "").contains(python), f"{line} is not for {python}"
