@@ -44,8 +44,8 @@ class _Bar(logging.Handler):
         self.task = self.progress.add_task("starting", total=None)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == "Running node: %s":
-            self.progress.update(self.task, description=record.args[0].name)
+        if record.msg == "Completed node: %s":
+            self.progress.update(self.task, description=record.args[0])
         elif record.msg == "Completed %d out of %d tasks":
             done, total = record.args
             self.progress.update(self.task, completed=done, total=total)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from agent_market.adapters import ModelOptions, Progress
+from agent_market.adapters import Progress
+from agent_market.adapters.boosting import BoostingOptions
 
 if TYPE_CHECKING:
     import catboost
@@ -18,20 +19,17 @@ if TYPE_CHECKING:
 FILE = "model.cbm"
 
 
-class Options(ModelOptions):
+class Options(BoostingOptions):
     """CatBoost's parameters under its own names; defaults are for noisy returns."""
 
     adapter: Literal["catboost"] = "catboost"
     n_estimators: int = Field(300, ge=1, description="most trees; early stopping usually takes fewer")
-    early_stopping: int = Field(50, ge=0, description="rounds without a better validation loss; 0 = off")
     learning_rate: float = Field(0.05, gt=0)
     depth: int = Field(4, ge=1, le=16)
     l2_leaf_reg: float = Field(10.0, ge=0)
     rsm: float = Field(0.5, gt=0, le=1, description="share of features tried at each level")
     subsample: float = Field(0.7, gt=0, le=1)
     border_count: int = Field(64, ge=1, le=65535)
-    threads: int = Field(1, ge=1, description="threads of one fit; folds run side by side anyway")
-    params: dict[str, Any] = Field({}, description="any further CatBoost parameter, passed on as it is")
 
 
 def fit(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from agent_market.adapters import ModelOptions, Progress
+from agent_market.adapters import Progress
+from agent_market.adapters.boosting import BoostingOptions
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -18,21 +19,16 @@ if TYPE_CHECKING:
 FILE = "model.txt"
 
 
-class Options(ModelOptions):
+class Options(BoostingOptions):
     """LightGBM's parameters under its own names; defaults are for noisy returns: small trees, strong subsampling."""
 
     adapter: Literal["lightgbm"] = "lightgbm"
-    n_estimators: int = Field(400, ge=1, description="most trees; early stopping usually takes fewer")
-    early_stopping: int = Field(50, ge=0, description="rounds without a better validation loss; 0 = off")
-    learning_rate: float = Field(0.03, gt=0)
     num_leaves: int = Field(15, ge=2)
     min_data_in_leaf: int = Field(200, ge=1)
     feature_fraction: float = Field(0.5, gt=0, le=1)
     bagging_fraction: float = Field(0.7, gt=0, le=1)
     lambda_l2: float = Field(10.0, ge=0)
     max_bin: int = Field(63, ge=2)
-    threads: int = Field(1, ge=1, description="threads of one fit; folds run side by side anyway")
-    params: dict[str, Any] = Field({}, description="any further LightGBM parameter, passed on as it is")
 
 
 def fit(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from agent_market.adapters import ModelOptions, Progress
+from agent_market.adapters import Progress
+from agent_market.adapters.boosting import BoostingOptions
 
 if TYPE_CHECKING:
     import optuna
@@ -18,13 +19,10 @@ if TYPE_CHECKING:
 FILE = "model.ubj"
 
 
-class Options(ModelOptions):
+class Options(BoostingOptions):
     """XGBoost's parameters under its own names; defaults are for noisy returns."""
 
     adapter: Literal["xgboost"] = "xgboost"
-    n_estimators: int = Field(400, ge=1, description="most trees; early stopping usually takes fewer")
-    early_stopping: int = Field(50, ge=0, description="rounds without a better validation loss; 0 = off")
-    learning_rate: float = Field(0.03, gt=0)
     max_depth: int = Field(4, ge=1)
     min_child_weight: float = Field(
         100.0, ge=0, description="least rows in a leaf; in classification a row weighs a quarter or less"
@@ -33,8 +31,6 @@ class Options(ModelOptions):
     subsample: float = Field(0.7, gt=0, le=1)
     reg_lambda: float = Field(10.0, ge=0)
     max_bin: int = Field(64, ge=2)
-    threads: int = Field(1, ge=1, description="threads of one fit; folds run side by side anyway")
-    params: dict[str, Any] = Field({}, description="any further XGBoost parameter, passed on as it is")
 
 
 def fit(
