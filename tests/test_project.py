@@ -207,3 +207,13 @@ def test_every_pinned_version_is_for_every_python_that_the_project_is_for():
         assert pinned.specifier.contains(metadata["Version"].split("+")[0]), f"{line}, installed {metadata['Version']}"
         for python in ("3.11.0", "3.12.0", "3.13.0"):
             assert SpecifierSet(metadata["Requires-Python"] or "").contains(python), f"{line} is not for {python}"
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    import os
+
+    command = [sys.executable, "-m", "agent_market", "--env", "test", "--pipelines", "data_engineering"]
+    environment = os.environ | {"AGENT_MARKET_DATA": str(tmp_path)}
+    run = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert set(stored(tmp_path)) >= {"03_primary/candles.parquet", "03_primary/market_snapshot.json"}

@@ -21,15 +21,14 @@ def cli() -> None:
 
 def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
         except USER_ERRORS as error:
             raise click.ClickException(str(error)) from error
 
-    return run
+    return wrapped
 
 
-cli.add_command(
-    click.Command("run", params=kedro_run.params, callback=_plainly(kedro_run.callback), help=kedro_run.help)
-)
+run = click.Command("run", params=kedro_run.params, callback=_plainly(kedro_run.callback), help=kedro_run.help)
+cli.add_command(run)
