@@ -8,7 +8,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[1]
 
 
-def kedro(*arguments: str, data: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def kedro(*arguments: str, data: Path, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
     """`kedro …` in the project, with its datasets below `data`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KEDRO_")}
     environment = clean | {
@@ -18,7 +18,7 @@ def kedro(*arguments: str, data: Path, **variables: str) -> subprocess.Completed
         **variables,
     }
     command = [sys.executable, "-m", "kedro", *arguments]
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def only_version(data: Path, dataset: str) -> Path:

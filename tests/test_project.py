@@ -162,6 +162,15 @@ def test_a_pipeline_runs_alone_on_what_an_earlier_run_stored(data):
         assert run.returncode == 0, f"{name}: {run.stderr}"
 
 
+@pytest.mark.parametrize("runner", ["ThreadRunner", "ParallelRunner"])
+def test_other_runners_come_to_the_same_end(data, runner):
+    # Workers that are waited for in vain keep a process for five minutes.
+    run = kedro("run", "--env", "test", "--pipelines", "backtest", "--runner", runner, data=data, timeout=200)
+    assert run.returncode == 0, run.stderr
+    first, *_, last = stored(data)["07_model_output/freqtrade_trades.parquet"]
+    assert first.read_bytes() == last.read_bytes()
+
+
 def test_a_model_can_be_added_from_the_command_line(data):
     parameters = "models.quick.adapter=lightgbm,models.quick.n_estimators=3"
     run = kedro("run", "--env", "test", "--namespaces", "ml_training.quick", "--params", parameters, data=data)

@@ -15,6 +15,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+log = logging.getLogger(__name__)
+
 COLUMNS = {
     "total_return": "{:+.1%}",
     "sharpe": "{:.2f}",
@@ -52,7 +54,7 @@ class _Bar(logging.Handler):
 
 
 class ProgressHooks:
-    """Show a progress bar while a pipeline runs on a terminal."""
+    """Say which node runs, and show a progress bar while a pipeline runs on a terminal."""
 
     def __init__(self) -> None:
         self._bar: _Bar | None = None
@@ -65,6 +67,11 @@ class ProgressHooks:
             self._bar = _Bar(console)
             logging.getLogger().addHandler(self._bar)
             self._bar.progress.start()
+
+    @hook_impl
+    def before_node_run(self, node: Any) -> None:
+        """Name the node, so that what is logged while it runs has a place."""
+        log.info(node.name)
 
     @hook_impl
     def after_pipeline_run(self) -> None:

@@ -1,7 +1,6 @@
 """Fit one model on every fold and foretell every test window: the only way predictions come about."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from agent_market.learning.folds import check_out_of_sample, test_rows, training
 from agent_market.learning.samples import FeatureTensor, Samples, build_samples, check_aligned
 from agent_market.learning.trained import FoldModel, TrainedModel, code_fingerprint, data_fingerprint
 from agent_market.options import Options
+from agent_market.parallel import Backend, run_parallel
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class TrainingOptions(Options):
         gt=0,
         description="training labels are held within so many standard deviations; null = as they are",
     )
-    backend: Literal["threading", "loky"] = Field("threading", description="joblib backend that fits folds")
+    backend: Backend = Field("threading", description="joblib backend that fits folds")
     n_jobs: int = Field(-1, description="folds fitted side by side; -1 = one per processor")
 
 
@@ -77,11 +77,11 @@ def walk_forward(
     check_aligned(tensor, labels)
     task = _Task(tensor, labels, target, f"label_end_{training.horizon}", options, training.clip_target)
     quiet = training.backend != "threading" or report is None
-    parallel = joblib.Parallel(n_jobs=_workers(training, len(folds)), backend=training.backend)
-    parts = parallel(
+    fits = [
         joblib.delayed(_fit_fold)(task, fold, _silent if quiet else _of_fold(report, fold["fold"]))
         for fold in folds.to_dict("records")
-    )
+    ]
+    parts = run_parallel(fits, n_jobs=training.n_jobs, backend=training.backend)
     kind = "probability" if options.task == "classification" else "return"
     models, tables = zip(*parts, strict=True)
     predictions = pd.concat(tables, ignore_index=True).assign(kind=kind)
@@ -155,7 +155,7 @@ def _fit_fold(task: _Task, fold: dict, report: Callable[[Progress], None]) -> tu
         }
     )
     log.info(
-        "%s %s, fold %d: %d training rows, %d predictions, %.1f s",
+        "    %s %s, fold %d: %d training rows, %d predictions, %.1f s",
         task.options.adapter, task.options.task, number, len(train), len(rows), time.perf_counter() - started,
     )  # fmt: skip
     return part, predictions
@@ -186,10 +186,6 @@ def _check_target(train: Samples, task: _Task, fold: int) -> None:
 def _scaled(samples: Samples, scale: float, clip: float | None) -> Samples:
     y = samples.y / scale
     return Samples(samples.tensor, samples.rows, y if clip is None else np.clip(y, -clip, clip), samples.weight)
-
-
-def _workers(training: TrainingOptions, n_folds: int) -> int:
-    return min(n_folds, os.cpu_count() or 1) if training.n_jobs == -1 else training.n_jobs
 
 
 def _silent(progress: Progress) -> None:

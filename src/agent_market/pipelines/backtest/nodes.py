@@ -1,6 +1,5 @@
 """Nodes of backtest."""
 
-import os
 from typing import Any
 
 import joblib
@@ -10,6 +9,7 @@ from agent_market import trading
 from agent_market.learning.folds import check_out_of_sample
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
+from agent_market.parallel import run_parallel
 from agent_market.trading.options import BacktestOptions
 from agent_market.trading.trades import as_trades
 
@@ -62,9 +62,7 @@ def run_freqtrade(
     by_model = dict(list(positions.groupby("model", sort=False))) if backtest.freqtrade else {}
     if not by_model:
         return _stack({"": as_trades([])}), {}
-    # freqtrade keeps its state in classes: only processes can run side by side.
-    workers = min(len(by_model), os.cpu_count() or 1) if training.n_jobs == -1 else training.n_jobs
-    results = joblib.Parallel(n_jobs=workers, backend="loky")(
+    backtests = [
         joblib.delayed(trading.run_freqtrade)(
             candles,
             table.drop(columns="model"),
@@ -74,7 +72,9 @@ def run_freqtrade(
             trading_mode=market.trading_mode,
         )
         for table in by_model.values()
-    )
+    ]
+    # freqtrade keeps its state in classes: only processes can run side by side.
+    results = run_parallel(backtests, n_jobs=training.n_jobs, backend="loky")
     named = dict(zip(by_model, results, strict=True))
     return _stack({m: r.trades for m, r in named.items()}), {m: r.summary for m, r in named.items()}
 
