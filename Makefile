@@ -36,7 +36,6 @@ viz: $(READY)  ## lineage in the browser
 	$(BIN)/kedro viz run
 
 notebook: $(READY)  ## notebooks on the catalog's datasets
-	$(BIN)/python -m pip install -q -c requirements.lock -e '.[notebook]'
 	$(BIN)/jupyter lab notebooks
 
 bench: $(READY)  ## measure, side by side with the peers
@@ -48,6 +47,7 @@ lock: $(READY)  ## write requirements.lock from what is installed
 clean:  ## remove what runs and tests left behind, and the environment
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .viz src/*.egg-info
 	find data -type f ! -name .gitkeep -delete
+	find data -mindepth 2 -type d -empty -delete
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
