@@ -44,10 +44,9 @@ bench: $(READY)  ## measure, side by side with the peers
 lock: $(READY)  ## write requirements.lock from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^torch @.*|^torch==2.13.0.*/torch==2.13.0/' | grep -v "^nvidia-" > requirements.lock
 
-clean:  ## remove what runs and tests left behind, and the environment
+clean:  ## remove what runs stored and tests left behind, and the environment; your own files in data/01_raw stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .viz src/*.egg-info
-	find data -type f ! -name .gitkeep -delete
-	find data -mindepth 2 -type d -empty -delete
+	rm -rf data/01_raw/candles.parquet data/0[2-8]_*/*
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
