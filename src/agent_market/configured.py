@@ -43,22 +43,36 @@ def all_models() -> list[str]:
     return list(_models())
 
 
-def check_parameters(loader: OmegaConfigLoader) -> None:
-    """Raise ParameterError with one line per wrong parameter: its path, what is wrong, and the file that sets it."""
+def scores_features() -> bool:
+    """Whether feature_store scores features (`selection.enabled`)."""
+    return check_parameters(_configuration()).selection.enabled
+
+
+def check_parameters(loader: OmegaConfigLoader) -> Parameters:
+    """The parameters as typed blocks.
+
+    Raises:
+        ParameterError: One line per wrong parameter: its path, what is wrong, and the file that sets it.
+    """
     try:
-        Parameters.model_validate(loader["parameters"])
+        return Parameters.model_validate(loader["parameters"])
     except ValidationError as error:
         lines = [_explain(loader, problem) for problem in error.errors()]
         raise ParameterError("\n".join(["these parameters are wrong:", *(f"  - {line}" for line in lines)])) from None
 
 
 def _models() -> dict[str, Any]:
+    loader = _configuration()
+    check_parameters(loader)
+    return loader["parameters"]["models"]
+
+
+def _configuration() -> OmegaConfigLoader:
     # A loader that has not read anything yet is an empty, falsy mapping: only None means that there is none.
     loader = _loader
     if loader is None:
         loader = OmegaConfigLoader(settings.CONF_SOURCE, env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS)
-    check_parameters(loader)
-    return loader["parameters"]["models"]
+    return loader
 
 
 def _explain(loader: OmegaConfigLoader, problem: Any) -> str:

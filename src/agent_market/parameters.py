@@ -10,6 +10,7 @@ from agent_market.errors import ParameterError
 from agent_market.factors.options import FeatureOptions
 from agent_market.learning.folds import FoldOptions
 from agent_market.learning.labels import LabelOptions
+from agent_market.learning.selection import SelectionOptions
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.options import Options
@@ -66,6 +67,7 @@ class Parameters(Options):
         min_length=1
     )
     backtest: BacktestOptions
+    selection: SelectionOptions = SelectionOptions()
 
 
 def known_keys(path: tuple[str, ...], parameters: dict[str, Any]) -> list[str]:

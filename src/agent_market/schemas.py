@@ -46,7 +46,7 @@ class Features(_Panel):
 
 
 class Labels(_Panel):
-    """`return_<h>`, `excess_<h>`, `up_<h>` and `label_end_<h>` for each horizon."""
+    """`return_<h>`, `excess_<h>`, `up_<h>`, `label_end_<h>` and what else `labels.kinds` asks for, of each horizon."""
 
     @pa.dataframe_check(name="a label is known after its candle")
     def _known_later(cls, table: pd.DataFrame) -> bool:  # noqa: N805
@@ -77,7 +77,7 @@ class Predictions(_Panel):
 
     fold: Series[int] = pa.Field(ge=0)
     prediction: Series[float]
-    kind: Series[str] = pa.Field(isin=["return", "probability", "position"])
+    kind: Series[str] = pa.Field(isin=["return", "probability", "position", "score"])
 
 
 class Positions(pa.DataFrameModel):

@@ -137,8 +137,8 @@ def test_predictions_of_several_models_at_once_are_refused():
 
 
 def test_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(DataError, match=r"return, probability, position.*found score"):
-        decide_positions(_predictions([1.0], kind="score"), SignRule(), allow_short=True)
+    with pytest.raises(DataError, match=r"return, probability, position, score.*found guess"):
+        decide_positions(_predictions([1.0], kind="guess"), SignRule(), allow_short=True)
 
 
 def test_over_a_short_gap_the_old_position_stays_until_the_market_opens_again():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from agent_market.errors import DataError
 
-KINDS = ("return", "probability", "position")
+KINDS = ("return", "probability", "position", "score")
 
 
 @dataclass(frozen=True)

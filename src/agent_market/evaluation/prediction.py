@@ -193,9 +193,12 @@ def _ic_summary(name: str, series: np.ndarray, *, horizon: int) -> dict[str, flo
 
 
 def _fit_metrics(panel: Panel) -> dict[str, float | None]:
-    """`r2_oos` against the forecast of knowing nothing (a return of 0, a probability of one half), and `r2`."""
+    """`r2_oos` against the forecast of knowing nothing (a return of 0, a probability of one half), and `r2`.
+
+    A position or a score has other units than the return that came: there is nothing to subtract.
+    """
     rows = panel.evaluated
-    if panel.kind == "position" or not rows.any():
+    if panel.kind in ("position", "score") or not rows.any():
         return {"r2_oos": None, "r2": None}
     if panel.kind == "probability":
         x, y = panel.prediction[rows] - 0.5, panel.up[rows] - 0.5

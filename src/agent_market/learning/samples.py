@@ -140,9 +140,11 @@ def build_samples(
     rows: np.ndarray,
     *,
     target: tuple[str, ...] = (),
+    weight: np.ndarray | None = None,
     timeframe: str = "1h",
 ) -> Samples:
-    """Samples of the given rows; a features table is turned into a tensor first (`timeframe` finds its holes).
+    """Samples of the given rows, weighted by `weight` (n,); a features table is turned into a tensor first
+    (`timeframe` finds its holes).
 
     Raises:
         DataError: Labels and features do not have the same (pair, date) rows, or a target is no label.
@@ -151,12 +153,14 @@ def build_samples(
     if isinstance(features, pd.DataFrame):
         tensor = FeatureTensor.from_frame(features, timeframe=timeframe)
     if labels is None:
-        return Samples(tensor, rows)
+        return Samples(tensor, rows, weight=weight)
     check_aligned(tensor, labels)
     if unknown := [name for name in target if name not in labels]:
         known = [column for column in labels if column not in KEYS and not column.startswith("label_end")]
-        raise DataError(f"no label {unknown}; the labels table has {known} (labels.horizons says which are built)")
-    return Samples(tensor, rows, y=labels[list(target)].to_numpy(float)[rows])
+        raise DataError(
+            f"no label {unknown}; the labels table has {known} (labels.horizons and labels.kinds say which are built)"
+        )
+    return Samples(tensor, rows, y=labels[list(target)].to_numpy(float)[rows], weight=weight)
 
 
 def check_aligned(tensor: FeatureTensor, labels: pd.DataFrame) -> None:

@@ -4,19 +4,22 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import joblib
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agent_market.adapters import ModelOptions, Progress, get_adapter
 from agent_market.errors import ModelError, ParameterError
-from agent_market.learning.folds import check_out_of_sample, test_rows, training_rows
+from agent_market.learning.folds import check_out_of_sample, test_rows
+from agent_market.learning.labels import label_end_column
 from agent_market.learning.samples import FeatureTensor, Samples, build_samples, check_aligned
+from agent_market.learning.sampling import bootstrap, every_kth, labelled_rows
 from agent_market.learning.trained import FoldModel, TrainedModel, code_fingerprint, data_fingerprint
-from agent_market.options import Options
+from agent_market.learning.weights import Weighting, label_uniqueness, sample_weights
+from agent_market.options import Options, Span
 from agent_market.parallel import Backend, run_parallel
 
 log = logging.getLogger(__name__)
@@ -26,16 +29,36 @@ class TrainingOptions(Options):
     """What every model of a run is trained for, so that they can be compared, and how the work is spread."""
 
     horizon: int = Field(12, ge=1, description="which of labels.horizons is foretold, candles")
+    label: Literal["return", "scaled", "class", "barrier", "rank"] = Field(
+        "return", description="what regression models are trained on; classification foretells `up_<h>` whatever it is"
+    )
     demean: bool | Literal["auto"] = Field(
-        "auto", description="train on returns less their mean over pairs; auto: with three pairs or more"
+        "auto",
+        description="train on returns (or scaled returns) less their mean over pairs; auto: with three pairs or more",
     )
     clip_target: float | None = Field(
         4.0,
         gt=0,
         description="training labels are held within so many standard deviations; null = as they are",
     )
+    weights: Weighting = Field(
+        "none", description="training rows weigh by the uniqueness of their label among overlapping ones, or by age"
+    )
+    half_life: Span = Field("90d", description="weights=recency: a row so much older than another weighs half")
+    stride: int = Field(1, ge=1, description="k: train on every k-th candle by the clock; 1 = on all")
+    bootstrap: bool = Field(
+        False, description="draw training rows by uniqueness, with replacement, as many as there are independent labels"
+    )
     backend: Backend = Field("threading", description="joblib backend that fits folds")
     n_jobs: int = Field(-1, description="folds fitted side by side; -1 = one per processor")
+
+    @model_validator(mode="after")
+    def _uniqueness_counts_once(self) -> Self:
+        if self.bootstrap and self.weights == "uniqueness":
+            raise ValueError(
+                "bootstrap draws rows by uniqueness already: set weights to none or recency, or bootstrap to false"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -47,7 +70,8 @@ class _Task:
     target: str
     label_end: str
     options: ModelOptions
-    clip_target: float | None
+    training: TrainingOptions
+    timeframe: str
 
 
 def walk_forward(
@@ -65,8 +89,8 @@ def walk_forward(
     """The model of every fold, and its predictions of that fold's test rows.
 
     Predictions have one row per candle of a test window with any feature known: pair, date, fold, prediction
-    (return over the horizon, or probability that it is up), kind. `report` receives (fold, Progress) while fits
-    run, where the backend shares memory.
+    (return over the horizon, probability that it is up, or a score in the label's own units), kind (see
+    `prediction_kind`). `report` receives (fold, Progress) while fits run, where the backend shares memory.
 
     Raises:
         ParameterError: The labels do not have the horizon that is to be foretold.
@@ -75,14 +99,14 @@ def walk_forward(
     target = target_column(labels, options, training)
     tensor = FeatureTensor.from_frame(features, timeframe=timeframe, max_gap=max_gap)
     check_aligned(tensor, labels)
-    task = _Task(tensor, labels, target, f"label_end_{training.horizon}", options, training.clip_target)
+    task = _Task(tensor, labels, target, label_end_column(target), options, training, timeframe)
     quiet = training.backend != "threading" or report is None
     fits = [
         joblib.delayed(_fit_fold)(task, fold, _silent if quiet else _of_fold(report, fold["fold"]))
         for fold in folds.to_dict("records")
     ]
     parts = run_parallel(fits, n_jobs=training.n_jobs, backend=training.backend)
-    kind = "probability" if options.task == "classification" else "return"
+    kind = prediction_kind(target)
     models, tables = zip(*parts, strict=True)
     predictions = pd.concat(tables, ignore_index=True).assign(kind=kind)
     predictions = predictions.sort_values(["pair", "date"], ignore_index=True)
@@ -102,48 +126,53 @@ def walk_forward(
 
 
 def target_column(labels: pd.DataFrame, options: ModelOptions, training: TrainingOptions) -> str:
-    """The label that a model is trained on: `up_<h>`, `excess_<h>` or `return_<h>`.
+    """The label that a model is trained on: `up_<h>`, `excess_<h>`, `return_<h>`, or another of `training.label`.
 
     Raises:
         ParameterError: There is no such label.
     """
     horizon = training.horizon
-    if options.task == "classification":
-        name = f"up_{horizon}"
-    elif training.demean == "auto":
-        name = f"excess_{horizon}" if f"excess_{horizon}" in labels else f"return_{horizon}"
-    else:
-        name = f"excess_{horizon}" if training.demean else f"return_{horizon}"
+    plain = "up" if options.task == "classification" else training.label
+    relative = {"return": "excess", "scaled": "scaled_excess"}.get(plain, plain)
+    demean = f"{relative}_{horizon}" in labels if training.demean == "auto" else training.demean
+    name = f"{relative if demean else plain}_{horizon}"
     if name not in labels:
         horizons = [int(column.removeprefix("return_")) for column in labels if column.startswith("return_")]
         raise ParameterError(
-            f"training.horizon is {horizon} and training.demean is {training.demean}, but there is no label {name}: "
-            f"labels.horizons are {horizons}, and excess returns need three pairs or more"
+            f"training.horizon is {horizon}, training.label is {training.label} and training.demean is "
+            f"{training.demean}, but there is no label {name}: labels.horizons are {horizons}, labels other than "
+            "return must be among labels.kinds when the feature_store pipeline runs, and excess returns and ranks "
+            "need three pairs or more"
         )
     return name
 
 
+def prediction_kind(target: str) -> str:
+    """What predictions of the label in column `target` are.
+
+    `probability` that the return is up; `return` over the horizon, a fraction (of an excess label: beyond the market);
+    or `score`: a number around 0 in the label's own units, which orders and signs but is no return.
+    """
+    label = target.rpartition("_")[0]
+    return {"up": "probability", "return": "return", "excess": "return"}.get(label, "score")
+
+
+def compares_pairs(target: str) -> bool:
+    """Whether the label in column `target` is measured from the mean of the pairs at its date."""
+    return target.rpartition("_")[0] in ("excess", "scaled_excess", "rank")
+
+
 def _fit_fold(task: _Task, fold: dict, report: Callable[[Progress], None]) -> tuple[FoldModel, pd.DataFrame]:
     """Model and test predictions of one fold; what is fitted sees the training rows only."""
-    from agent_market.learning.preprocessing import build_preprocessing  # scikit-learn is slow to import
-
-    started = time.perf_counter()
-    adapter, number = get_adapter(task.options.adapter), fold["fold"]
-    train = _labelled(task, fold, "train")
-    valid = _labelled(task, fold, "valid")
+    started, number = time.perf_counter(), fold["fold"]
+    train = _training_samples(task, fold)
+    valid = _samples(task, _labelled(task, fold, "valid"))
     _check_target(train, task, number)
-    tensor, preprocessing = task.tensor, build_preprocessing(task.options.preprocessing)
-    if preprocessing is not None:
-        preprocessing.fit(train.X)
-        values = preprocessing.transform(tensor.values)
-        train, valid = train.with_values(values), valid.with_values(values)
-    scale = 1.0
-    if task.options.task == "regression":
-        scale = float(train.y.std())
-        train, valid = (_scaled(samples, scale, task.clip_target) for samples in (train, valid))
-    fitted = adapter.fit(train, valid if len(valid) else None, task.options, report=report)
-    part = FoldModel(number, fitted, preprocessing, scale)
+    part = fit_model(
+        number, train, valid if len(valid) else None, task.options, clip_target=task.training.clip_target, report=report
+    )
 
+    tensor = task.tensor
     rows = test_rows(tensor.date, fold["test_start"], fold["test_end"])
     rows = rows[np.isfinite(tensor.values[rows]).any(axis=1)]
     predictions = pd.DataFrame(
@@ -151,7 +180,7 @@ def _fit_fold(task: _Task, fold: dict, report: Callable[[Progress], None]) -> tu
             "pair": tensor.pair[rows],
             "date": tensor.date[rows],
             "fold": number,
-            "prediction": part.predict(adapter, tensor, rows),
+            "prediction": part.predict(get_adapter(task.options.adapter), tensor, rows),
         }
     )
     log.info(
@@ -161,20 +190,60 @@ def _fit_fold(task: _Task, fold: dict, report: Callable[[Progress], None]) -> tu
     return part, predictions
 
 
-def _labelled(task: _Task, fold: dict, window: str) -> Samples:
-    """Samples of the training or validation window whose label is known by its end."""
-    date, label_end = task.tensor.date, task.labels[task.label_end]
-    rows = training_rows(date, label_end, fold[f"{window}_start"], fold[f"{window}_end"])
-    usable = np.isfinite(task.labels[task.target].to_numpy()[rows])
-    usable &= np.isfinite(task.tensor.values[rows]).any(axis=1)
-    return build_samples(task.tensor, task.labels, rows[usable], target=(task.target,))
+def fit_model(
+    number: int,
+    train: Samples,
+    valid: Samples | None,
+    options: ModelOptions,
+    *,
+    clip_target: float | None,
+    report: Callable[[Progress], None],
+) -> FoldModel:
+    """The model of fold `number`, with the preprocessing and the scale of the target that `train` gives."""
+    from agent_market.learning.preprocessing import build_preprocessing  # scikit-learn is slow to import
+
+    preprocessing = build_preprocessing(options.preprocessing)
+    if preprocessing is not None:
+        preprocessing.fit(train.X)
+        values = preprocessing.transform(train.tensor.values)
+        train, valid = (samples and samples.with_values(values) for samples in (train, valid))
+    scale = 1.0
+    if options.task == "regression":
+        scale = float(train.y.std())
+        train, valid = (samples and _scaled(samples, scale, clip_target) for samples in (train, valid))
+    fitted = get_adapter(options.adapter).fit(train, valid, options, report=report)
+    return FoldModel(number, fitted, preprocessing, scale)
+
+
+def _training_samples(task: _Task, fold: dict) -> Samples:
+    """The weighted samples that a fold's model is fitted to; nothing but the training window has a say in them."""
+    training, label_end = task.training, task.labels[task.label_end]
+    rows = every_kth(task.tensor, _labelled(task, fold, "train"), training.stride, timeframe=task.timeframe)
+    drawn = None
+    if training.bootstrap and len(rows):
+        uniqueness = label_uniqueness(task.tensor, rows, label_end)
+        rows, drawn = bootstrap(rows, uniqueness, seed=(task.options.seed, fold["fold"]))
+    weight = sample_weights(training.weights, task.tensor, rows, label_end, half_life=training.half_life)
+    if drawn is not None:
+        weight = drawn if weight is None else drawn * weight
+    return _samples(task, rows, weight)
+
+
+def _labelled(task: _Task, fold: dict, window: str) -> np.ndarray:
+    """Rows of the training or validation window whose label is known by its end."""
+    start, end = fold[f"{window}_start"], fold[f"{window}_end"]
+    return labelled_rows(task.tensor, task.labels, task.target, task.label_end, start, end)
+
+
+def _samples(task: _Task, rows: np.ndarray, weight: np.ndarray | None = None) -> Samples:
+    return build_samples(task.tensor, task.labels, rows, target=(task.target,), weight=weight)
 
 
 def _check_target(train: Samples, task: _Task, fold: int) -> None:
     if len(train) < 2:
         raise ModelError(
-            f"fold {fold} has {len(train)} training rows with a label and features: lengthen folds.train, or look "
-            "for holes in the candles (dataset data_quality)"
+            f"fold {fold} has {len(train)} training rows with a label and features: lengthen folds.train, lower "
+            "training.stride, or look for holes in the candles (dataset data_quality)"
         )
     if np.ptp(train.y) == 0:
         raise ModelError(

@@ -11,7 +11,7 @@ from agent_market.adapters import ModelOptions, Progress, parse_model_options
 from agent_market.configured import models_of
 from agent_market.evaluation.prediction import prediction_metrics
 from agent_market.learning.trained import TrainedModel
-from agent_market.learning.walk_forward import TrainingOptions, target_column, walk_forward
+from agent_market.learning.walk_forward import TrainingOptions, compares_pairs, target_column, walk_forward
 from agent_market.market.options import MarketOptions
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def score(
     predictions: pd.DataFrame, labels: pd.DataFrame, options: AnyModelOptions, training: TrainingOptions
 ) -> dict[str, Any]:
     """How well the predictions agree with what came: IC, RankIC, R² and hit rate, with their errors."""
-    demeaned = target_column(labels, options.root, training).startswith("excess")
+    demeaned = compares_pairs(target_column(labels, options.root, training))
     return prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=demeaned)
 
 

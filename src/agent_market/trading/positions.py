@@ -7,7 +7,7 @@ from agent_market.errors import DataError
 from agent_market.options import timeframe_delta
 from agent_market.trading.options import PositionRule, QuantileRule, SignRule, ThresholdRule
 
-KINDS = ("return", "probability", "position")
+KINDS = ("return", "probability", "position", "score")
 
 
 def decide_positions(predictions: pd.DataFrame, rule: PositionRule, *, allow_short: bool) -> pd.DataFrame:
@@ -17,7 +17,7 @@ def decide_positions(predictions: pd.DataFrame, rule: PositionRule, *, allow_sho
     ----------
     predictions
         One model's out-of-sample predictions: pair, date, prediction, kind. A `probability` is measured
-        from 0.5, a `return` from 0; a `position` is the model's own decision and passes through the rule
+        from 0.5, a `return` or a `score` from 0; a `position` is the model's own decision and passes through the rule
         unchanged, only clipped to [-1, 1].
     rule
         A rule of `BacktestOptions.positions`.
