@@ -149,7 +149,7 @@ def test_fold_windows_longer_than_the_data(tmp_path):
         "folds.train",
         "cover 75 days",
         args=("--pipelines", "data_engineering,feature_store"),
-        saved={"candles.parquet", "data_quality.parquet", "factors.json", "features.parquet", "labels.parquet"}
+        saved={"candles.parquet", "data_quality.parquet", "factors.json", "features", "labels.parquet"}
         | {"market_snapshot.json"},
     )
 
@@ -158,7 +158,7 @@ def test_a_factor_without_a_value(tmp_path):
     _fails(
         tmp_path,
         "features.factors.hopeless=log(-$volume)",
-        "hopeless",
+        "Error: factor 'hopeless' is NaN on all",
         args=("--pipelines", "data_engineering,feature_store"),
         saved={"candles.parquet", "data_quality.parquet", "factors.json", "market_snapshot.json"},
     )
@@ -176,6 +176,6 @@ def test_a_constant_label(tmp_path, datadir):
         "excess_12 is constant",
         "training.horizon",
         args=("--pipelines", "data_engineering,feature_store,ml_training"),
-        saved={"candles.parquet", "data_quality.parquet", "factors.json", "features.parquet", "labels.parquet"}
+        saved={"candles.parquet", "data_quality.parquet", "factors.json", "features", "labels.parquet"}
         | {"folds.parquet", "market_snapshot.json"},
     )

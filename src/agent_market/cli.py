@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,10 +26,86 @@ def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except USER_ERRORS as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(str(_what_the_user_did(error))) from error
 
     return wrapped
 
 
+def _what_the_user_did(error: BaseException) -> BaseException:
+    """The error behind one that Kedro wrapped: features are computed, and may be refused, while they are saved."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AgentMarketError):
+            return cause
+        cause = cause.__cause__
+    return error
+
+
 run = click.Command("run", params=kedro_run.params, callback=_plainly(kedro_run.callback), help=kedro_run.help)
 cli.add_command(run)
+
+
+@cli.group()
+def factor() -> None:
+    """Check, show and convert factor expressions."""
+
+
+@factor.command()
+@click.argument("file")
+@click.option("--strict", is_flag=True, help="Reject what depends on the unit of price or volume, too.")
+@_plainly
+def check(file: str, strict: bool) -> None:
+    """Check each factor of FILE: a YAML or JSON file, a freqai_*.json, or the name of a packaged set.
+
+    Prints one line per factor; the exit code is 1 if one is rejected.
+    """
+    from agent_market.factors.inspection import check_source
+
+    rows = check_source(file, strict=strict)
+    width = max((len(str(name)) for name in rows["name"]), default=0)
+    for row in rows.itertuples(index=False):
+        said = f"{row.look_back:>5}  {row.canonical}" if row.canonical and row.accepted else f"       {row.reason}"
+        click.echo(f"{'ok' if row.accepted else 'NO':<4}{row.name!s:<{width}} {said}{row.note and f'  ({row.note})'}")
+    n_rejected = int((~rows["accepted"].astype(bool)).sum())
+    click.echo(f"{len(rows) - n_rejected} of {len(rows)} accepted; the number is the look-back in candles")
+    if n_rejected:
+        raise SystemExit(1)
+
+
+_SIGNS_ARE_NO_OPTIONS = {"ignore_unknown_options": True}  # -Ref($close, 5) is an expression
+
+
+@factor.command(context_settings=_SIGNS_ARE_NO_OPTIONS)
+@click.argument("expression")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("factor.html"), show_default=True
+)
+@_plainly
+def show(expression: str, output: Path) -> None:
+    """Show the canonical form, look-back, unit and keys of EXPRESSION, and plot it on a simulated market."""
+    from agent_market.factors.inspection import describe, draw
+
+    portrait = describe(expression)
+    for line in portrait.lines():
+        click.echo(line)
+    click.echo(f"plot       {draw(portrait.checked.canonical, output)}")
+
+
+@factor.command("convert", context_settings=_SIGNS_ARE_NO_OPTIONS)
+@click.argument("factors")
+@click.option("--to", "dialect", type=click.Choice(["native", "qlib"]), required=True)
+@_plainly
+def convert_factors(factors: str, dialect: str) -> None:
+    """Write FACTORS, an expression, a file or a packaged set, in this project's language or in Qlib's.
+
+    A file comes out as `name: expression`, which is YAML; what cannot be written is named, and the exit code is 1.
+    """
+    from agent_market.factors.inspection import convert
+
+    lines, failed = convert(factors, dialect)
+    for line in lines:
+        click.echo(line)
+    for line in failed:
+        click.echo(line, err=True)
+    if failed:
+        raise SystemExit(1)

@@ -53,10 +53,6 @@ def test_rows_that_come_or_go_with_the_future_are_caught(candles):
 
 
 def test_the_expression_engine_without_its_lag_check_is_caught(candles, monkeypatch):
-    def lead(panel, x, lag):
-        return pd.Series(x).shift(lag).to_numpy()
-
-    monkeypatch.setattr("agent_market.factors.time_series.delay", lead)
     monkeypatch.setattr(factor_engine, "parse", lambda text: Call("delay", (Field("close"), Number(-1.0))))
     with pytest.raises(AssertionError, match="f looks into the future"):
         assert_causal(lambda c: compute_factors(c, {"f": "Ref($close, -1)"}, timeframe="1h"), candles)

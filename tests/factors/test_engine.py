@@ -1,14 +1,18 @@
 """The engine: which rows and columns come out, what a gap does, and which factors are refused."""
 
+import shutil
 import subprocess
 import sys
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from agent_market.errors import DataError, FactorError
-from agent_market.factors import compute_factors, engine, time_series
+from agent_market.factors import compute_factors, engine
+from agent_market.factors.kernels import compiling, machine
 from panels import random_candles
 
 
@@ -71,28 +75,115 @@ def test_a_part_that_factors_share_is_computed_once_and_each_factor_is_as_if_alo
         "b": "ts_std(close, 10) / Mean($close, 10)",
         "c": "ts_mean(close, 10) - ts_mean(close, 10) * 2",
         "d": "ts_mean(close, 10)",
+        "e": "ts_mean(close, 21) / slope(close, 13)",
     }
     alone = [compute_factors(candles, {name: text}, timeframe="1h")[name] for name, text in factors.items()]
-    calls = []
-    original = time_series.ts_mean
-    monkeypatch.setattr(time_series, "ts_mean", lambda *args: calls.append(1) or original(*args))
     together = compute_factors(candles, factors, timeframe="1h")
-    assert len(calls) == 1
     for expected, name in zip(alone, factors, strict=True):
-        pd.testing.assert_series_equal(together[name], expected)
+        pd.testing.assert_series_equal(together[name], expected, check_exact=True)
+    program = plan_of(factors).programs[0]
+    tasks = [machine.INSTRUCTIONS[row[0]] for row in program.instructions]
+    assert tasks.count("moments") == 1  # one pass for all windows of one series
+    assert tasks.count("load") == 1
+    assert tasks.count("store") == 5
 
 
-def test_values_are_let_go_after_their_last_use(candles):
-    factors = {f"f{i}": f"ts_mean(close, {i + 2}) / close" for i in range(5)}
-    trees = {name: engine.parse(text) for name, text in factors.items()}
-    panel = engine.build_panel(candles, "1h", 0)
-    steps = engine._evaluate(panel, trees)
-    next(steps)
-    known = steps.gi_frame.f_locals["known"]
-    assert [node for node in known if isinstance(node, engine.Call)] == []
-    assert known.keys() == {engine.Field("close")}
-    list(steps)
-    assert not known
+def plan_of(factors: dict[str, str], compat: str = "sane") -> engine.Plan:
+    return engine.make_plan(tuple((name, engine.parse(text)) for name, text in factors.items()), compat)
+
+
+def test_values_are_let_go_after_their_last_use():
+    """A register is used again: the number of them does not grow with the number of factors."""
+    chains = {f"f{i}": f"log(abs(close / delay(close, {i + 1})) + {i}) * volume" for i in range(60)}
+    assert plan_of(chains).programs[0].n_registers - 60 < 10  # 60 hold the constants
+    windows = {f"f{i}": f"ts_mean(log(close + volume), {2**i}) / close" for i in range(1, 10)}
+    (program,) = plan_of(windows).programs
+    assert program.n_registers <= 9 + 4
+    assert program.n_slots <= 3  # a window of 512 candles grows through nine sizes in two alternating slots
+
+
+def test_the_memory_needed_beside_the_result_does_not_grow_with_the_factors(candles):
+    many = random_candles(1, 40_000)
+    factors = {f"f{i}": f"ts_mean(close, {i + 2}) / ts_std(close, {i + 2})" for i in range(80)}
+    compute_factors(many, factors, timeframe="1h")
+    tracemalloc.start()
+    features = compute_factors(many, factors, timeframe="1h")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < features[list(factors)].to_numpy().nbytes + 8e6 < 21e6  # all 160 windows whole would be 51 MB
+
+
+# ---- how the work is cut up
+
+MIXED = {
+    "mean": "ts_mean(close, 37) / close",
+    "std": "ts_std(returns, 61)",
+    "skew": "ts_skew(returns, 25)",
+    "kurt": "ts_kurt(returns, 90)",
+    "corr": "ts_corr(close, volume, 48)",
+    "line": "resi(close, 33) / close",
+    "rank": "ts_rank(volume, 20)",
+    "quantile": "ts_quantile(close, 50, 0.3) / close",
+    "high": "ts_argmax(high, 77)",
+    "low": "ts_min(low, 5) / close",
+    "ema": "ema(close, 21) / close",
+    "nested": "ema(ts_std(ema(close, 5), 30), 9) / close",
+    "product": "ts_product(close / open, 7)",
+    "mad": "ts_mad(close, 11) / close",
+    "cross": "ts_mean(cs_rank(ts_mean(returns, 12)), 6)",
+}
+
+
+@pytest.mark.parametrize("compat", ["sane", "qlib"])
+def test_the_numbers_do_not_depend_on_blocks_or_threads(compat, monkeypatch):
+    holed = random_candles(4, 900)
+    holed.loc[[100, 950, 951, 2000], ["close", "volume"]] = np.nan
+    holed = holed.drop(index=range(1500, 1520)).reset_index(drop=True)
+    whole = compute_factors(holed, MIXED, timeframe="1h", compat=compat)
+    threaded = compute_factors(holed, MIXED, timeframe="1h", compat=compat, threads=3)
+    pd.testing.assert_frame_equal(threaded, whole, check_exact=True)
+    monkeypatch.setattr(engine, "block_rows", lambda reach: 67)
+    pieces = compute_factors(holed, MIXED, timeframe="1h", compat=compat, threads=2)
+    pd.testing.assert_frame_equal(pieces, whole, check_exact=True)
+
+
+@pytest.mark.parametrize("compat", ["sane", "qlib"])
+def test_a_recomputed_tail_equals_the_whole_bit_for_bit(compat):
+    whole = random_candles(3, 1500, seed=5)
+    single = {name: text for name, text in MIXED.items() if name != "cross"}
+    features = compute_factors(whole, single, timeframe="1h", compat=compat)
+    reach = max(program.reach for program in plan_of(single, compat).programs)
+    tail = whole.groupby("pair", observed=True).tail(reach + 10).reset_index(drop=True)
+    again = compute_factors(tail, single, timeframe="1h", compat=compat)
+    for _, rows in again.groupby("pair", observed=True):
+        last = rows.tail(10)
+        expected = features[features["pair"] == last["pair"].iloc[0]].tail(10)
+        pd.testing.assert_frame_equal(last.reset_index(drop=True), expected.reset_index(drop=True), check_exact=True)
+
+
+def test_a_changed_kernel_is_compiled_anew(tmp_path, monkeypatch):
+    """Numba looks at the file of the function that is cached only: the digest of all of them is part of its key."""
+    before = compiling.source_digest()
+    copy = tmp_path / "kernels"
+    shutil.copytree(Path(compiling.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(compiling, "__file__", str(copy / "compiling.py"))
+    assert compiling.source_digest() == before
+    (copy / "order.py").write_text((copy / "order.py").read_text() + "\n")
+    assert compiling.source_digest() != before
+    assert before in [cell.cell_contents for cell in machine.run.py_func.__closure__]
+
+
+# ---- a guard in a divisor
+
+
+def test_a_guard_in_a_divisor_is_no_part_of_the_formula(candles):
+    still = candles.copy()
+    still.loc[:9, "volume"] = 0.0
+    features = compute_factors(still, {"f": "close / (volume + 1e-12)", "g": "close / volume"}, timeframe="1h")
+    assert features["f"].iloc[:10].isna().all()
+    pd.testing.assert_series_equal(features["f"], features["g"], check_names=False)
+    real = compute_factors(still, {"f": "close / (volume + 1)"}, timeframe="1h")
+    np.testing.assert_allclose(real["f"].iloc[:10], still["close"].iloc[:10], rtol=1e-6)
 
 
 # ---- factors without information

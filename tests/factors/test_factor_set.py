@@ -56,7 +56,7 @@ def test_a_further_factor_cannot_take_the_name_of_one_of_the_set():
 @pytest.mark.parametrize(
     ("factor_set", "message"),
     [
-        ("basik", "features.factor_set: unknown set 'basik', did you mean 'basic'.*known sets: basic, single_pair"),
+        ("basik", "features.factor_set: unknown set 'basik', did you mean 'basic'.*known sets: .*basic, .*single_pair"),
         ("missing.yml", "features.factor_set: cannot read the file missing.yml"),
         ("factors.txt", "unknown set 'factors.txt'.*a file must end in .yml, .yaml, .json"),
     ],
@@ -89,8 +89,21 @@ def test_a_file_that_does_not_fit_is_an_error_that_names_it(tmp_path, text, erro
         load_factors(write(tmp_path, "set.yml", text))
 
 
+def test_a_name_has_64_characters_at_most():
+    assert load_factors("single_pair", {"a" * 64: "high / low"})
+    with pytest.raises(FactorError, match="cannot name a factor: use 1 to 64 small letters"):
+        load_factors("single_pair", {"a" * 65: "high / low"})
+
+
+def test_a_factor_of_the_library_is_written_out(tmp_path):
+    path = write(tmp_path, "set.yml", "a: ts_mean(@mined, 5)\n")
+    assert load_factors(path, library={"mined": "high / low"}) == {"a": "ts_mean(high / low, 5)"}
+    with pytest.raises(FactorError, match=r"factor 'a' of .*set.yml: unknown factor '@mined'"):
+        load_factors(path)
+
+
 def test_the_options_hold_a_set_further_factors_and_the_longest_gap():
     options = FeatureOptions()
-    assert (options.factor_set, options.factors) == ("basic", {})
+    assert (options.factor_set, options.factors, options.on_rejected) == ("basic", {}, "error")
     with pytest.raises(ValueError, match="max_gap"):
         FeatureOptions(max_gap=-1)

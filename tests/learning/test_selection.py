@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -181,7 +183,7 @@ def test_a_run_stores_the_scores_where_they_are_asked_for(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     scores = pd.read_parquet(only_version(tmp_path, "08_reporting/feature_scores.parquet"))
     by_fold = pd.read_parquet(only_version(tmp_path, "08_reporting/feature_scores_by_fold.parquet"))
-    features = pd.read_parquet(only_version(tmp_path, "04_feature/features.parquet"))
+    features = json.loads((only_version(tmp_path, "04_feature/features") / "panel.json").read_text())["columns"]
     assert scores["name"].tolist() == [name for name in features if name not in ("pair", "date")]
     assert len(by_fold) == len(scores) * scores["folds"].iloc[0]
     assert scores[SCORES].notna().mean().min() > 0.9

@@ -1,6 +1,7 @@
 """Kedro datasets of this project's own."""
 
+from agent_market.datasets.panel import PanelDataset
 from agent_market.datasets.text import HTMLReportDataset
 from agent_market.datasets.trained_model import TrainedModelDataset
 
-__all__ = ["HTMLReportDataset", "TrainedModelDataset"]
+__all__ = ["HTMLReportDataset", "PanelDataset", "TrainedModelDataset"]

@@ -5,7 +5,7 @@
 import numpy as np
 import pandas as pd
 
-from agent_market.factors.element_wise import div, sub
+from agent_market.factors.kernels.compiling import ROUNDING
 from agent_market.factors.operators import MIN_LIVE_PAIRS
 from agent_market.factors.panel import Panel
 
@@ -23,7 +23,7 @@ def cs_mean(panel: Panel, x: np.ndarray) -> np.ndarray:
 
 def cs_demean(panel: Panel, x: np.ndarray) -> np.ndarray:
     table = _live(panel, x)
-    return panel.from_table(sub(table, _mean(table)))
+    return panel.from_table(_difference(table, _mean(table)))
 
 
 def cs_std(panel: Panel, x: np.ndarray) -> np.ndarray:
@@ -33,12 +33,12 @@ def cs_std(panel: Panel, x: np.ndarray) -> np.ndarray:
 
 def cs_zscore(panel: Panel, x: np.ndarray) -> np.ndarray:
     table = _live(panel, x)
-    return panel.from_table(div(sub(table, _mean(table)), _std(table)))
+    return panel.from_table(_quotient(_difference(table, _mean(table)), _std(table)))
 
 
 def cs_scale(panel: Panel, x: np.ndarray) -> np.ndarray:
     table = _live(panel, x)
-    return panel.from_table(div(table, np.nansum(np.abs(table), axis=1, keepdims=True)))
+    return panel.from_table(_quotient(table, np.nansum(np.abs(table), axis=1, keepdims=True)))
 
 
 def cs_median(panel: Panel, x: np.ndarray) -> np.ndarray:
@@ -56,9 +56,9 @@ def cs_max(panel: Panel, x: np.ndarray) -> np.ndarray:
 def cs_resid(panel: Panel, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     unknown = np.isnan(x) | np.isnan(y)
     table_x, table_y = (_live(panel, np.where(unknown, np.nan, values)) for values in (x, y))
-    dx, dy = sub(table_x, _mean(table_x)), sub(table_y, _mean(table_y))
-    slope = div(np.nansum(dx * dy, axis=1, keepdims=True), np.nansum(dx * dx, axis=1, keepdims=True))
-    return panel.from_table(sub(dy, slope * dx))
+    dx, dy = _difference(table_x, _mean(table_x)), _difference(table_y, _mean(table_y))
+    slope = _quotient(np.nansum(dx * dy, axis=1, keepdims=True), np.nansum(dx * dx, axis=1, keepdims=True))
+    return panel.from_table(_difference(dy, slope * dx))
 
 
 def _live(panel: Panel, x: np.ndarray) -> np.ndarray:
@@ -70,13 +70,13 @@ def _live(panel: Panel, x: np.ndarray) -> np.ndarray:
 
 def _mean(table: np.ndarray) -> np.ndarray:
     """The mean of each date, (n_dates, 1)."""
-    return div(np.nansum(table, axis=1, keepdims=True), np.isfinite(table).sum(axis=1, keepdims=True))
+    return _quotient(np.nansum(table, axis=1, keepdims=True), np.isfinite(table).sum(axis=1, keepdims=True))
 
 
 def _std(table: np.ndarray) -> np.ndarray:
     count = np.isfinite(table).sum(axis=1, keepdims=True)
-    squares = np.nansum(sub(table, _mean(table)) ** 2, axis=1, keepdims=True)
-    return np.sqrt(div(squares, count - 1.0))
+    squares = np.nansum(_difference(table, _mean(table)) ** 2, axis=1, keepdims=True)
+    return np.sqrt(_quotient(squares, count - 1.0))
 
 
 def _at_live(panel: Panel, x: np.ndarray, statistic) -> np.ndarray:
@@ -89,3 +89,16 @@ def _at_live(panel: Panel, x: np.ndarray, statistic) -> np.ndarray:
         rows = count == live
         out[rows] = statistic(ordered[rows, :live], axis=1)[:, None]
     return panel.from_table(np.where(np.isnan(table), np.nan, out))
+
+
+def _difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x - y; exactly 0 where it is at the rounding level of the two."""
+    difference = x - y
+    return np.where(np.abs(difference) <= ROUNDING * np.maximum(np.abs(x), np.abs(y)), 0.0, difference)
+
+
+def _quotient(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x / y; NaN where y is 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        quotient = np.divide(x, y)
+    return np.where(np.isfinite(quotient), quotient, np.nan)

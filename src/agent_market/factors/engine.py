@@ -1,7 +1,9 @@
 """Computes a batch of factors on candles; what several factors have in common is computed once."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 
 import numpy as np
@@ -9,13 +11,14 @@ import pandas as pd
 
 from agent_market.errors import FactorError
 from agent_market.factors.expression import parse
-from agent_market.factors.operators import INTEGERS, MIN_LIVE_PAIRS, OPERATORS
-from agent_market.factors.panel import Panel, build_panel
-from agent_market.factors.tree import Call, Field, Node, Number, candles_needed, to_text, walk
+from agent_market.factors.operators import INTEGERS, LITERALS, MIN_LIVE_PAIRS, OPERATORS
+from agent_market.factors.panel import Panel, build_panel, on_one_calendar
+from agent_market.factors.plan import LOG_FLOAT32, Graph, Rules, build_graph
+from agent_market.factors.tree import Call, Field, Node, candles_needed, to_text, walk
 
+# Where the operators stand that the compiled machine does not know; they see all rows at once.
 _MODULES = {
-    "element-wise": "agent_market.factors.element_wise",
-    "time-series": "agent_market.factors.time_series",
+    "time-series": "agent_market.factors.indicators",
     "cross-section": "agent_market.factors.cross_section",
     "calendar": "agent_market.factors.calendar",
 }
@@ -28,6 +31,9 @@ def compute_factors(
     timeframe: str,
     max_gap: int = 0,
     check: bool = True,
+    compat: Rules = "sane",
+    calendar: pd.DatetimeIndex | None = None,
+    threads: int = 1,
 ) -> pd.DataFrame:
     """The value of each factor at the close of each candle: `pair`, `date` and one float32 column per factor.
 
@@ -36,76 +42,183 @@ def compute_factors(
     and is NaN until its windows are full; a window reaches neither over two pairs nor over more than
     `max_gap` missing candles.
 
+    `compat="qlib"` computes by Qlib's rules instead (docs/factor_engine.md): windows take what is there from the
+    first candle on, a missing candle is a row without values, steps on candles are float32, and tolerances are
+    absolute. Which candles are missing is said by `calendar`, the dates of the market; if there is none, by the
+    dates of all `candles`. `threads` are used side by side; the numbers are the same for any number of them.
+
     A factor that is NaN or constant on all rows is a FactorError, unless it reads the calendar alone (the
     hour of daily candles is constant by nature). `check=False` skips this, for the few candles of a live
     update.
     """
-    trees = {name: _parse_named(name, text) for name, text in factors.items()}
+    trees = {name: parse_named(name, text) for name, text in factors.items()}
     panel = build_panel(candles, timeframe, max_gap)
-    columns = {name: candles[name].reset_index(drop=True) for name in ("pair", "date")}
-    for name, values in _evaluate(panel, trees):
-        if check:
-            _check_informative(name, trees[name], values, panel)
-        columns[name] = values
-    return pd.DataFrame(columns, copy=False)
+    if compat == "qlib":
+        panel = on_one_calendar(panel, calendar)
+    plan = make_plan(tuple(trees.items()), compat, "vwap" in candles.columns)
+    values = np.empty((len(trees), len(candles)), dtype=np.float32)
+    evaluate(plan, panel, values, threads=threads)
+    if check:
+        _check_informative(trees, values, panel)
+    table = pd.DataFrame(values.T, columns=list(trees), copy=False)
+    table.insert(0, "date", candles["date"].array)
+    table.insert(0, "pair", candles["pair"].array)
+    return table
 
 
-def _parse_named(name: str, text: str) -> Node:
+@dataclass(frozen=True)
+class Plan:
+    """A batch of factors, ready to be computed: the graph, and a program for each of its stages."""
+
+    graph: Graph
+    programs: tuple
+    whole: tuple[tuple[int, ...], ...]
+    """For each stage the parts that are computed on all rows before its program runs."""
+
+
+@lru_cache(maxsize=64)
+def make_plan(trees: tuple[tuple[str, Node], ...], compat: Rules = "sane", has_vwap: bool = False) -> Plan:
+    """The plan of a batch of factors, given as (name, tree)."""
+    from agent_market.factors.kernels.elements import OPCODES
+    from agent_market.factors.program import write_program
+
+    if compat not in ("sane", "qlib"):
+        raise FactorError(f"compat is 'sane' or 'qlib', found {compat!r}")
+    columns = {"open", "high", "low", "close", "volume"} | ({"vwap"} if has_vwap else set())
+    graph = build_graph(dict(trees), compat, frozenset(OPCODES), frozenset(columns))
+    stages = graph.stages()
+    whole = [number for number in range(len(graph.parts)) if not graph.is_native(number)]
+    programs = []
+    for stage in range(max(stages) + 1):
+        stored: dict[int, list[int]] = {}
+        for column, number in enumerate(graph.factors.values()):
+            if stages[number] == stage:
+                stored.setdefault(number, []).append(column)
+        later = {argument for number in whole if stages[number] > stage for argument in graph.parts[number].arguments}
+        kept = sorted(n for n in later if stages[n] == stage and not graph.parts[n].is_number)
+        programs.append(write_program(graph, stored, kept))
+    by_stage = tuple(tuple(n for n in whole if stages[n] == stage) for stage in range(len(programs)))
+    return Plan(graph, tuple(programs), by_stage)
+
+
+def evaluate(
+    plan: Plan, panel: Panel, values: np.ndarray, *, threads: int = 1, wanted: np.ndarray | None = None
+) -> None:
+    """Fill `values`, float32 of shape (n_factors, n_candles), with the factors of a plan.
+
+    `wanted` says to which column of `values` each candle goes, -1 to none; those that are wanted are the last ones of
+    their segments. Without it, all candles are wanted, in order.
+    """
+    graph, n_rows, places = plan.graph, len(panel.candles), panel.places
+    if wanted is not None:
+        places = np.where(places >= 0, wanted[places], -1) if places.size else wanted
+    fresh = None if wanted is None else places >= 0
+    known: dict[int, np.ndarray] = {}
+    for program, whole in zip(plan.programs, plan.whole, strict=True):
+        for number in whole:
+            known[number] = _compute_whole(panel, graph, number, known)
+        inputs = np.empty((len(program.inputs), n_rows))
+        for row, number in enumerate(program.inputs):
+            inputs[row] = _field(panel, graph, number) if graph.is_field(number) else known[number]
+        kept = np.empty((len(program.kept), n_rows))
+        blocks = _blocks(panel.segments, program.reach, None if program.kept else fresh)
+        _run(program, inputs, kept, values, blocks, places, graph.rules, threads)
+        known.update(zip(program.kept, kept, strict=True))
+
+
+def _run(program, inputs, kept, values, blocks, places, rules: Rules, threads: int) -> None:
+    from agent_market.factors.kernels import machine
+    from agent_market.factors.kernels.compiling import QLIB, SANE
+
+    if not len(program.instructions):
+        return
+    longest = int((blocks[:, 2] - blocks[:, 0]).max())
+    shape = np.array([longest, program.n_registers, program.n_slots])
+
+    def run(part: np.ndarray) -> None:
+        machine.run(
+            program.instructions, program.constants, program.literals, program.tables, inputs, kept, values, part,
+            places, shape, QLIB if rules == "qlib" else SANE,
+        )  # fmt: skip
+
+    if threads == 1 or len(blocks) == 1:
+        run(blocks)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, np.array_split(blocks, min(8 * threads, len(blocks)))))
+
+
+def block_rows(reach: int) -> int:
+    """How many rows are computed at once: what is between input and output stays in the processor's cache."""
+    return max(2048, 4 * reach)
+
+
+def _blocks(segments: np.ndarray, reach: int, fresh: np.ndarray | None = None) -> np.ndarray:
+    """Cut segments into blocks: rows of (first row to read, first row to write, row to stop at, is at the start)."""
+    size = block_rows(reach)
+    rows = []
+    for start, stop in zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True):
+        wanted = start
+        if fresh is not None:
+            if not fresh[stop - 1]:
+                continue
+            wanted += int(fresh[start:stop].argmax())
+        step = -(-(stop - wanted) // -(-(stop - wanted) // size))
+        for first in range(wanted, stop, step):
+            begin = max(start, first - reach)
+            rows.append((begin, first, min(first + step, stop), begin == start))
+    return np.array(rows, dtype=np.int64)
+
+
+def _field(panel: Panel, graph: Graph, number: int) -> np.ndarray:
+    return panel.candles[graph.parts[number].operator.removeprefix("field ")].to_numpy()
+
+
+def _compute_whole(panel: Panel, graph: Graph, number: int, known: Mapping[int, np.ndarray]) -> np.ndarray:
+    """An operator that sees all rows at once; an overflow becomes NaN."""
+    part = graph.parts[number]
+    if part.operator == LOG_FLOAT32:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(known[part.arguments[0]].astype(np.float32)).astype(np.float64)
+    operator = OPERATORS[part.operator]
+    kernel = getattr(import_module(_MODULES[operator.kind]), operator.kernel)
+    series, literals = iter(part.arguments), iter(part.literals)
+    arguments = []
+    for parameter in operator.parameters:
+        if parameter in LITERALS:
+            value = next(literals)
+            arguments.append(int(value) if parameter in INTEGERS else value)
+        else:
+            argument = next(series)
+            of_argument = graph.parts[argument]
+            arguments.append(of_argument.literals[0] if of_argument.is_number else known[argument])
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = kernel(panel, *arguments)
+    return np.where(np.isinf(values), np.nan, values)
+
+
+def parse_named(name: str, text: str) -> Node:
+    """The tree of a factor; an error names it."""
     try:
         return parse(text)
     except FactorError as error:
         raise FactorError(f"factor {name!r}: {error}") from None
 
 
-def _evaluate(panel: Panel, trees: Mapping[str, Node]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (name, float32 values) per factor; a part that several share is kept until its last use only."""
-    parts = {node for tree in trees.values() for node in walk(tree)}
-    uses = Counter(argument for node in parts if isinstance(node, Call) for argument in node.arguments)
-    uses.update(trees.values())
-    known: dict[Node, np.ndarray | float] = {}
-
-    def take(node: Node) -> np.ndarray | float:
-        if node not in known:
-            known[node] = _compute(panel, node, take)
-        uses[node] -= 1
-        return known[node] if uses[node] else known.pop(node)
-
-    for name, tree in trees.items():
-        with np.errstate(over="ignore"):
-            values = np.asarray(take(tree), dtype=np.float32)
-        yield name, np.where(np.isinf(values), np.float32(np.nan), values)
-
-
-def _compute(panel: Panel, node: Node, take: Callable[[Node], np.ndarray | float]) -> np.ndarray | float:
-    """The value of one part, given a way to get at its arguments; an overflow becomes NaN."""
-    if isinstance(node, Number):
-        return node.value
-    if isinstance(node, Field):
-        return panel.field(node.name)
-    operator = OPERATORS[node.operator]
-    kernel = getattr(import_module(_MODULES[operator.kind]), operator.kernel)
-    arguments = [
-        int(argument.value) if parameter in INTEGERS else take(argument)
-        for parameter, argument in zip(operator.parameters, node.arguments, strict=True)
-    ]
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = kernel(*arguments) if operator.kind == "element-wise" else kernel(panel, *arguments)
-    return np.where(np.isinf(values), np.nan, values)
-
-
-def _check_informative(name: str, tree: Node, values: np.ndarray, panel: Panel) -> None:
+def _check_informative(trees: Mapping[str, Node], values: np.ndarray, panel: Panel) -> None:
     """Raise if a factor that reads the market says the same, or nothing, on all rows."""
-    if not any(isinstance(node, Field) for node in walk(tree)):
-        return
-    known = values[~np.isnan(values)]
-    if known.size and known.min() < known.max():
-        return
-    state = f"constant ({known[0]:g})" if known.size else "NaN"
-    raise FactorError(
-        f"factor {name!r} is {state} on all {len(values)} rows: {to_text(tree)} looks back "
-        f"{candles_needed(tree)} candles, and the longest unbroken stretch of the {panel.n_pairs} pair(s) "
-        f"holds {panel.longest_segment}; {_remedy(tree, panel)}"
-    )
+    from agent_market.factors.kernels.machine import is_informative
+
+    for (name, tree), column in zip(trees.items(), values, strict=True):
+        if is_informative(column) or not any(isinstance(node, Field) for node in walk(tree)):
+            continue
+        known = column[~np.isnan(column)]
+        state = f"constant ({known[0]:g})" if known.size else "NaN"
+        raise FactorError(
+            f"factor {name!r} is {state} on all {column.size} rows: {to_text(tree)} looks back "
+            f"{candles_needed(tree)} candles, and the longest unbroken stretch of the {panel.n_pairs} pair(s) "
+            f"holds {panel.longest_segment}; {_remedy(tree, panel)}"
+        )
 
 
 def _remedy(tree: Node, panel: Panel) -> str:

@@ -1,21 +1,27 @@
 """The expression language: from the text of a factor to its tree, with errors that point at the place.
 
     expression := comparison-or-sum with  ?:  |  &  < <= > >= == !=  + -  * /  - !  ^   (loosest to tightest)
-    atom       := number | field | $field | name "(" expression, … ")" | "(" expression ")"
+    atom       := number | name | $field | @factor | name "(" argument, … ")" | "(" expression ")" | "|" expression "|"
+    argument   := expression | name "=" expression
 
 The parser reads operators by their binding power (V. Pratt, "Top down operator precedence", 1973). The text
 is never given to Python: what can be written is what the table of operators holds, and every size is
 bounded before it costs.
 """
 
-import difflib
 import math
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agent_market.errors import FactorError
+from agent_market.factors import calls, dialects, macros
 from agent_market.factors import operators as table
-from agent_market.factors.operators import INTEGERS, OPERATORS, Operator
+from agent_market.factors.calls import Argument, Source, suggest
+from agent_market.factors.macros import Macro
+from agent_market.factors.operators import OPERATORS, Operator
+from agent_market.factors.options import LIMITS, ExpressionOptions
+from agent_market.factors.tokens import Token, reason, shown, tokenize
 from agent_market.factors.tree import (
     Call,
     ConstantError,
@@ -26,47 +32,54 @@ from agent_market.factors.tree import (
     candles_needed,
     depth,
     is_constant,
+    size,
+    substitute,
     to_text,
     walk,
 )
 
-MAX_LENGTH = 600  # characters
-MAX_TOKENS = 300
-MAX_NESTING = 40  # levels of brackets, calls and signs
-MAX_NODES = 64
-MAX_DEPTH = 12
-MAX_WINDOW = 1000  # candles
-MAX_LOOK_BACK = 2000  # candles
-MAX_EXPONENT = 4
+Names = Mapping[str, str]
 
 
-def parse(text: str) -> Node:
-    """The canonical tree of an expression; a FactorError shows the place of what is wrong."""
-    return _Parser(text).parse()
+@dataclass(frozen=True)
+class Reading:
+    """What was read: the canonical tree, what the reader should know, and where each part stands in the text."""
+
+    text: str
+    tree: Node
+    notes: tuple[str, ...]
+    places: Mapping[Node, int]
 
 
-def canonical(text: str) -> str:
+def parse(text: str, **options) -> Node:
+    """The canonical tree of an expression, with the options of `read`."""
+    return read(text, **options).tree
+
+
+def read(
+    text: str,
+    *,
+    limits: ExpressionOptions = LIMITS,
+    library: Names | None = None,
+    columns: Names | None = None,
+) -> Reading:
+    """An expression, read; a FactorError shows the place of what is wrong.
+
+    `library` gives the expressions of `@name`, `columns` those of further plain names, such as the columns of a
+    feature file. Both are put in where their names stand.
+    """
+    return _Parser(text, limits, library or {}, columns or {}).read()
+
+
+def canonical(text: str, **options) -> str:
     """The one way of writing an expression: equal for texts that differ in dialect, spaces or order."""
-    return to_text(parse(text))
+    return to_text(parse(text, **options))
 
 
 def look_back(expression: str) -> int:
     """How many candles of unbroken history, the current one included, one value of the expression reads."""
     return candles_needed(parse(expression))
 
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str  # number | name | symbol | end
-    text: str
-    position: int
-
-
-_TOKEN = re.compile(
-    r"(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
-    r"|(?P<name>\$?[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<symbol>\*\*|<=|>=|==|!=|&&|\|\||[-+*/^<>!~&|?:(),])"
-)
 
 _BINARY = {
     "|": ("or", 1), "||": ("or", 1),
@@ -80,70 +93,71 @@ _TERNARY, _COMPARISON, _UNARY = 0, 3, 6
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(
+        self,
+        text: str,
+        limits: ExpressionOptions,
+        library: Names,
+        columns: Names,
+        *,
+        trail: tuple[str, ...] = (),
+        nesting: int = 0,
+        placeholders: frozenset[str] = frozenset(),
+    ) -> None:
         if not isinstance(text, str):
             raise FactorError(f"a factor expression is a text, found {type(text).__name__} {str(text)[:60]!r}")
-        self.text = text
-        self.index = 0
-        self.nesting = 0
-        self.nodes = 0
-        self.tokens = self._tokenize()
+        self.source = Source(text, limits)
+        self.limits, self.library, self.columns, self.trail = limits, library, columns, trail
+        self.placeholders = placeholders  # names of a macro's own series
+        self.tokens = tokenize(text, limits)
+        self.index = self.parts = self.bars = 0
+        self.nesting = nesting  # of the expression that names this one, so that no chain of names goes deeper
+        self.places: dict[Node, int] = {}
 
     # ---- tokens
 
-    def _tokenize(self) -> list[_Token]:
-        if len(self.text) > MAX_LENGTH:
-            self._fail(f"an expression has at most {MAX_LENGTH} characters, found {len(self.text)}", MAX_LENGTH)
-        tokens, position = [], 0
-        while position < len(self.text):
-            if self.text[position] in " \t\r\n":
-                position += 1
-                continue
-            match = _TOKEN.match(self.text, position)
-            if match is None:
-                self._fail(f"unexpected character {self.text[position]!r}", position)
-            if len(tokens) == MAX_TOKENS:
-                self._fail(f"an expression has at most {MAX_TOKENS} words and signs", position)
-            tokens.append(_Token(match.lastgroup, match.group(), position))
-            position = match.end()
-        return [*tokens, _Token("end", "", len(self.text))]
-
     @property
-    def token(self) -> _Token:
+    def token(self) -> Token:
         return self.tokens[self.index]
 
-    def _advance(self) -> _Token:
+    def _advance(self) -> Token:
         self.index += 1
         return self.tokens[self.index - 1]
 
     def _expect(self, symbol: str) -> None:
+        if symbol == "|":
+            self._split_bars()
         if self.token.kind != "symbol" or self.token.text != symbol:
-            self._fail(f"expected {symbol!r}, found {_shown(self.token)}", self.token.position)
+            self._fail(f"expected {symbol!r}, found {shown(self.token)}", self.token.position)
         self.index += 1
+
+    def _split_bars(self) -> None:
+        """Take `||` for two bars, where bars stand for the absolute value."""
+        if self.token.text == "||":
+            place = self.token.position
+            self.tokens[self.index : self.index + 1] = [Token("symbol", "|", place), Token("symbol", "|", place + 1)]
 
     # ---- grammar
 
-    def parse(self) -> Node:
+    def read(self) -> Reading:
         if self.token.kind == "end":
             self._fail("the expression is empty", 0)
-        node = self._expression(_TERNARY)
+        tree = self._expression(_TERNARY)
         if self.token.kind != "end":
-            self._fail(
-                f"expected an operator or the end of the expression, found {_shown(self.token)}",
-                self.token.position,
-            )
-        self._check_whole(node)
-        return node
+            found = shown(self.token)
+            self._fail(f"expected an operator or the end of the expression, found {found}", self.token.position)
+        self._check_whole(tree)
+        return Reading(self.source.text, tree, tuple(self.source.notes), self.places)
 
     def _expression(self, least: int) -> Node:
         """Read an operand and all operators behind it that bind at least that tightly."""
         self.nesting += 1
-        if self.nesting > MAX_NESTING:
-            self._fail(f"brackets, calls and signs nest at most {MAX_NESTING} deep", self.token.position)
+        if self.nesting > self.limits.max_nesting:
+            self._fail(f"brackets, calls and signs nest at most {self.limits.max_nesting} deep", self.token.position)
         left = self._operand()
         while self.token.kind == "symbol":
             operator, power = _BINARY.get(self.token.text, ("", -1))
-            if power < least or not operator:
+            if power < least or not operator or (operator == "or" and self.bars):
                 break
             sign = self._advance()
             if operator == "pow":
@@ -159,21 +173,32 @@ class _Parser:
         return left
 
     def _operand(self) -> Node:
+        self._split_bars()
         token = self._advance()
         if token.kind == "number":
             return self._leaf(token, Number(self._value(token)))
         if token.kind == "name":
-            return self._call(token) if self.token.text == "(" else self._leaf(token, self._series(token))
-        if token.text == "(":
-            inside = self._expression(_TERNARY)
-            self._expect(")")
-            return inside
+            return self._call(token) if self.token.text == "(" else self._series(token)
+        if token.kind == "library":
+            return self._factor(token)
+        if token.text in ("(", "|"):
+            return self._enclosed(token)
         if token.text in ("-", "+", "!", "~"):
             operand = self._expression(_UNARY)
             if token.text == "+":
                 return operand
             return self._build(token.position, "neg" if token.text == "-" else "not", operand)
-        return self._fail(f"expected a field, a number or a function, found {_shown(token)}", token.position)
+        if token.kind == "days":
+            self._fail(f"{token.text}d is a window: it can only be the last argument of a function", token.position)
+        return self._fail(f"expected a field, a number or a function, found {shown(token)}", token.position)
+
+    def _enclosed(self, opening: Token) -> Node:
+        """What stands in brackets, or between bars: its absolute value."""
+        outside, self.bars = self.bars, int(opening.text == "|")
+        inside = self._expression(_TERNARY)
+        self._expect(")" if opening.text == "(" else "|")
+        self.bars = outside
+        return inside if opening.text == "(" else self._node(opening.position, "abs", inside)
 
     def _ternary(self, condition: Node) -> Node:
         question = self._advance()
@@ -181,104 +206,144 @@ class _Parser:
         self._expect(":")
         return self._node(question.position, "where", condition, yes, self._expression(_TERNARY))
 
-    def _power(self, base: Node, sign: _Token) -> Node:
+    def _power(self, base: Node, sign: Token) -> Node:
         position = self.token.position
         exponent = self._expression(_UNARY)
-        self._check_literal(OPERATORS["pow"], "exponent", exponent, position, is_literal=False)
+        calls.literal(self.source, OPERATORS["pow"], "exponent", Argument(exponent, position), "pow")
         return self._node(sign.position, "pow", base, exponent)
 
-    def _series(self, token: _Token) -> Node:
+    # ---- names
+
+    def _series(self, token: Token) -> Node:
         name = token.text.removeprefix("$").lower()
-        if name in table.FIELDS:
-            return Field(name)
-        if name in table.MACROS:
-            operator, field, lag = table.MACROS[name]
-            self.nodes += 2
-            return build(operator, Field(field), Number(float(lag)))
+        if token.text in self.placeholders:
+            return self._leaf(token, Field(token.text))
+        if name in self.columns and not token.text.startswith("$"):
+            return self._named(token, self.columns[name])
+        if name in table.FIELDS or name in table.DERIVED_FIELDS:
+            return self._leaf(token, Field(name))
         if name in OPERATORS and not OPERATORS[name].arity:
-            return Call(name, ())
-        if calls := table.signatures(name):
-            self._fail(f"{name} is a function: write {' or '.join(calls)}", token.position)
+            return self._leaf(token, Call(name, ()))
+        try:
+            formula = macros.by_name(name)
+        except ValueError as error:
+            self._fail(f"{token.text}: {error}", token.position)
+        if formula:
+            return self._expand(token, formula, {})
+        if why := dialects.UNSUPPORTED.get("pref" if name.startswith("$") else name.split(".")[0]):
+            self._fail(f"{token.text} cannot be written: {why}", token.position)
+        if functions := table.signatures(name):
+            self._fail(f"{name} is a function: write {' or '.join(functions)}", token.position)
+        known = [*table.series_names(), *self.columns]
         return self._fail(
-            f"unknown field {_shown(token)}{_suggest(name, table.series_names())}; "
-            f"the fields are {', '.join(table.series_names())}",
+            f"unknown field {shown(token)}{suggest(name, known)}; the fields are {', '.join(table.series_names())}",
             token.position,
         )
 
-    def _call(self, name: _Token) -> Node:
+    def _factor(self, token: Token) -> Node:
+        """The factor of the library that `@name` stands for."""
+        name = token.text[1:]
+        if name in self.library:
+            return self._named(token, self.library[name])
+        known = f"{suggest(name, list(self.library))}; " if self.library else ", "
+        return self._fail(
+            f"unknown factor {token.text[:60]!r}{known}the library holds {len(self.library)}", token.position
+        )
+
+    def _named(self, token: Token, text: str) -> Node:
+        """The tree that a name of the library or of a file stands for, read with the same rules."""
+        if token.text in self.trail:
+            self._fail(f"{token.text[:60]} stands for itself", token.position)
+        trail = (*self.trail, token.text)
+        try:
+            parser = _Parser(text, self.limits, self.library, self.columns, trail=trail, nesting=self.nesting)
+            reading = parser.read()
+        except FactorError as error:
+            if self.trail:
+                raise
+            self._fail(f"{token.text[:60]} stands for {str(text)[:60]!r}: {reason(error)}", token.position)
+        self.source.notes.update(dict.fromkeys(reading.notes))
+        return self._added(token, reading.tree)
+
+    def _expand(self, token: Token, formula: str, series: Mapping[str, Node]) -> Node:
+        """The tree of a macro's formula with the series in their places."""
+        try:
+            template = _template(formula, frozenset(series), self.limits)
+        except FactorError as error:
+            self._fail(f"{token.text[:40]} stands for {formula[:80]}: {reason(error)}", token.position)
+        return self._added(token, substitute(template, series, self._merged))
+
+    def _added(self, token: Token, tree: Node) -> Node:
+        self._count(token.position, size(tree))
+        self.places.setdefault(tree, token.position)
+        return tree
+
+    # ---- calls
+
+    def _call(self, name: Token) -> Node:
         self._expect("(")
-        arguments, places = [], []
+        outside, self.bars = self.bars, 0
+        arguments: list[Argument] = []
         while self.token.text != ")":
             if arguments:
                 self._expect(",")
-            first = self.index
-            arguments.append(self._expression(_TERNARY))
-            places.append((self.tokens[first].position, self._is_whole_number(first)))
+            arguments.append(self._argument(arguments))
         self._expect(")")
-        operator = self._resolve(name, places)
-        for parameter, argument, (position, is_literal) in zip(operator.parameters, arguments, places, strict=True):
-            if parameter in table.LITERALS:
-                self._check_literal(operator, parameter, argument, position, is_literal)
-            elif operator.kind != "element-wise" and is_constant(argument):
-                self._fail(f"{operator.name} needs a series for {parameter}, found a constant", position)
-        return self._node(name.position, operator.name, *arguments)
+        self.bars = outside
+        target = calls.resolve(self.source, name, arguments)
+        given = {
+            parameter: calls.checked(self.source, target, parameter, argument, name.text)
+            for parameter, argument in calls.in_order(self.source, target, arguments).items()
+        }
+        if isinstance(target, Operator):
+            return self._node(name.position, target.name, *given.values())
+        return self._macro(name, target, given)
 
-    def _is_whole_number(self, first: int) -> bool:
-        """Whether the argument that began at this token and was just read is a whole number, written out."""
-        return self.index == first + 1 and self.tokens[first].text.isdigit()
+    def _argument(self, before: list[Argument]) -> Argument:
+        keyword = None
+        if self.token.kind == "name" and self.tokens[self.index + 1].text == "=":
+            keyword = self._advance().text.lower()
+            self._advance()
+        elif before and before[-1].keyword:
+            self._fail("an argument without a name cannot follow one with a name", self.token.position)
+        first = self.token
+        start = self.index
+        node = self._days() if first.kind == "days" else self._expression(_TERNARY)
+        is_number = self.index == start + 1 and first.kind in ("number", "days")
+        return Argument(node, first.position, first if is_number else None, keyword)
 
-    def _resolve(self, name: _Token, places: list[tuple[int, bool]]) -> Operator:
-        plain = name.text.lower()
-        if plain in table.WINDOW_OR_VALUE and len(places) == 2:
-            window, value = table.WINDOW_OR_VALUE[plain]
-            is_window = places[1][1] and int(self._token_at(places[1][0]).text) >= 2
-            return OPERATORS[window if is_window else value]
-        operator = table.resolve(plain, len(places))
-        if operator is not None:
-            return operator
-        if calls := table.signatures(plain):
-            self._fail(
-                f"{name.text[:40]} does not take {len(places)} argument{'s' * (len(places) != 1)}: "
-                f"write {' or '.join(calls)}",
-                name.position,
-            )
-        return self._fail(f"unknown function {_shown(name)}{_suggest(plain, table.function_names())}", name.position)
+    def _days(self) -> Node:
+        token = self._advance()
+        return self._leaf(token, Number(self._value(token)))
 
-    def _token_at(self, position: int) -> _Token:
-        return next(token for token in self.tokens if token.position == position)
+    def _macro(self, name: Token, macro: Macro, given: Mapping[str, Node]) -> Node:
+        literals = {p: node.value for p, node in given.items() if p in macros.LITERALS}
+        series = {p: node for p, node in given.items() if p not in macros.LITERALS}
+        try:
+            formula = macro.text(literals)
+        except ValueError as error:
+            self._fail(str(error), name.position)
+        return self._expand(name, formula, series)
 
     # ---- checks
 
-    def _check_literal(
-        self, operator: Operator, parameter: str, argument: Node, position: int, is_literal: bool
-    ) -> None:
-        value = argument.value if isinstance(argument, Number) else None
-        what = f"the {parameter} of {operator.name}"
-        if parameter not in INTEGERS:
-            low, high = (0, 1) if parameter == "level" else (-MAX_EXPONENT, MAX_EXPONENT)
-            if value is None or not low <= value <= high:
-                self._fail(f"{what} must be a number from {low} to {high}, written out", position)
-            return
-        if value is not None and value < 0:
-            self._fail(f"{what} is negative: the expression looks into the future", position)
-        if not is_literal:
-            self._fail(f"{what} must be a whole number, written out", position)
-        if not operator.least <= value <= MAX_WINDOW:
-            self._fail(f"{what} must be from {operator.least} to {MAX_WINDOW} candles, found {value:.6g}", position)
-
     def _check_whole(self, node: Node) -> None:
+        limits = self.limits
         if is_constant(node):
             self._fail("the expression is a constant: it uses no field of the candles", 0)
-        if (count := sum(1 for _ in walk(node))) > MAX_NODES:
-            self._fail(f"an expression has at most {MAX_NODES} parts, found {count}", 0)
-        if (levels := depth(node)) > MAX_DEPTH:
-            self._fail(f"an expression is at most {MAX_DEPTH} levels deep, found {levels}", 0)
-        if (candles := candles_needed(node)) > MAX_LOOK_BACK:
-            self._fail(f"an expression looks back at most {MAX_LOOK_BACK} candles, found {candles}", 0)
-        if (length := len(to_text(node))) > MAX_LENGTH:
-            self._fail(f"in its canonical form the expression has {length} characters, over {MAX_LENGTH}", 0)
+        if (count := len(set(walk(node)))) > limits.max_parts:
+            self._fail(f"an expression has at most {limits.max_parts} different parts, found {count}", 0)
+        if (levels := depth(node)) > limits.max_levels:
+            self._fail(f"an expression is at most {limits.max_levels} levels deep, found {levels}", 0)
+        if (candles := candles_needed(node)) > limits.max_look_back:
+            self._fail(f"an expression looks back at most {limits.max_look_back} candles, found {candles}", 0)
+        form = to_text(node)
+        if len(form) > limits.max_length:
+            self._fail(f"in its canonical form the expression has {len(form)} characters, over {limits.max_length}", 0)
+        if form != self.source.text:
+            tokenize(form, limits)
 
-    def _value(self, token: _Token) -> float:
+    def _value(self, token: Token) -> float:
         value = float(token.text)
         if not math.isfinite(value):
             self._fail(f"the number {token.text[:20]} is too large", token.position)
@@ -286,8 +351,9 @@ class _Parser:
 
     # ---- tree and errors
 
-    def _leaf(self, token: _Token, node: Node) -> Node:
+    def _leaf(self, token: Token, node: Node) -> Node:
         self._count(token.position)
+        self.places.setdefault(node, token.position)
         return node
 
     def _node(self, position: int, operator: str, *arguments: Node) -> Node:
@@ -296,26 +362,30 @@ class _Parser:
 
     def _build(self, position: int, operator: str, *arguments: Node) -> Node:
         try:
-            return build(operator, *arguments)
+            node = self._merged(operator, *arguments)
         except ConstantError as error:
             return self._fail(str(error), position)
+        self.places.setdefault(node, position)
+        return node
 
-    def _count(self, position: int) -> None:
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            self._fail(f"an expression has at most {MAX_NODES} parts", position)
+    def _merged(self, operator: str, *arguments: Node) -> Node:
+        """Build, with a delay of a delay as one where it stays within the limits."""
+        if operator == "delay" and isinstance(inner := arguments[0], Call) and inner.operator == "delay":
+            lag = inner.arguments[1].value + arguments[1].value
+            if lag <= self.limits.max_window:
+                arguments = inner.arguments[0], Number(lag)
+        return build(operator, *arguments)
+
+    def _count(self, position: int, parts: int = 1) -> None:
+        self.parts += parts
+        if self.parts > self.limits.max_tokens:
+            self._fail(f"written out, an expression has at most {self.limits.max_tokens} parts", position)
 
     def _fail(self, message: str, position: int) -> Node:
-        """Raise a FactorError that shows the place under the text, 80 characters of it at most."""
-        start = max(0, position - 60)
-        line = "".join(c if c.isprintable() else " " for c in self.text[start : start + 80])
-        raise FactorError(f"{message} (at character {position + 1})\n    {line}\n    {' ' * (position - start)}^")
+        self.source.fail(message, position)
 
 
-def _shown(token: _Token) -> str:
-    return "the end" if token.kind == "end" else repr(token.text[:40])
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name[:60], known, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+@lru_cache(maxsize=4096)
+def _template(formula: str, series: frozenset[str], limits: ExpressionOptions) -> Node:
+    """The tree of a macro's formula, in which the macro's own series stay fields of their names."""
+    return _Parser(formula, limits, {}, {}, placeholders=series).read().tree

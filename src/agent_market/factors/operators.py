@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from agent_market.factors import macros
+from agent_market.factors.dialects import ALIASES, CONDITION_OR_VALUE, WINDOW_OR_VALUE
+from agent_market.factors.macros import MACROS, Macro
+
 Kind = Literal["element-wise", "time-series", "cross-section", "calendar"]
 
 FIELDS = {
@@ -13,6 +17,11 @@ FIELDS = {
     "close": "price of the candle's last trade",
     "volume": "amount traded in the candle, in the base currency",
 }
+
+DERIVED_FIELDS = {
+    "vwap": "volume-weighted mean price of the candle; (high + low + close) / 3 where the candles do not have it",
+}
+"""Fields that candles may have; where they do not, other fields stand in for them."""
 
 EMA_MEMORY = 8
 """Candles per unit of span that `ema` looks back: what is older weighs less than exp(-16), about 1e-7."""
@@ -30,9 +39,11 @@ INTEGERS = ("lag", "window", "span")
 class Operator:
     """One operator: its canonical name, its parameters, and what it means.
 
-    `kernel` names a function in the module of the operator's kind (`element_wise`, `time_series`,
-    `cross_section`, `calendar`), which is imported only when factors are computed. `least` is the smallest
-    lag, window or span that has a meaning.
+    What is not in `plan.FAMILIES` or `kernels.elements` is computed by the function `kernel` of `indicators`,
+    `cross_section` or `calendar`, which are imported only when factors are computed. `least` is the smallest lag,
+    window or span that has a meaning. A `recursive` operator carries a state from the first candle of an unbroken
+    stretch: it never forgets wholly, and its look-back says after how many candles what is older makes no difference
+    in float32. `memory` + `memory_per_window` x window, where given, is that look-back.
     """
 
     name: str
@@ -42,6 +53,9 @@ class Operator:
     least: int = 1
     symbol: str = ""
     commutative: bool = False
+    recursive: bool = False
+    memory: int = 0
+    memory_per_window: int = 0
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -54,6 +68,11 @@ class Operator:
         return len(self.parameters)
 
     @property
+    def call(self) -> str:
+        """How the operator is written as a function."""
+        return f"{self.name}({', '.join(self.parameters)})" if self.arity else self.name
+
+    @property
     def kernel(self) -> str:
         """The name of the function that computes the operator."""
         return f"{self.name}_" if self.name in ("and", "or", "not") else self.name
@@ -61,6 +80,8 @@ class Operator:
     def candles_before(self, literals: dict[str, float]) -> int:
         """How many candles before the current one the operator itself reads, given its literal arguments."""
         lag, window, span = (int(literals.get(name, 0)) for name in INTEGERS)
+        if self.memory or self.memory_per_window:
+            return self.memory + self.memory_per_window * window - 1
         return lag + max(window - 1, 0) + max(EMA_MEMORY * span - 1, 0)
 
 
@@ -143,6 +164,7 @@ TIME_SERIES = _table(
     ),
     ("ts_zscore", "x window", "(x - ts_mean) / ts_std; NaN in a flat window", {"least": 2}),
     ("ts_count", "x window", "number of candles at which x is not 0"),
+    ("ts_known", "x window", "number of candles at which x is not NaN"),
     ("ts_corr", "x y window", "Pearson correlation; NaN if x or y is flat", {"least": 2, **_BOTH}),
     ("ts_cov", "x y window", "covariance (n - 1)", {"least": 2, **_BOTH}),
     ("ts_beta", "y x window", "slope of the least-squares line of y on x; NaN if x is flat", {"least": 2}),
@@ -151,11 +173,36 @@ TIME_SERIES = _table(
         "ema",
         "x span",
         "exponential mean, weight 2 / (span + 1), from the first candle on (pandas adjust=True)",
+        {"recursive": True},
     ),
     ("decay_linear", "x window", "mean with weights 1, 2, … window, newest heaviest"),
     ("slope", "x window", "slope of the least-squares line of x on time, per candle", {"least": 2}),
     ("rsquare", "x window", "R² of the least-squares line of x on time; NaN in a flat window", {"least": 2}),
     ("resi", "x window", "newest residual of the least-squares line of x on time", {"least": 2}),
+    (
+        "kama",
+        "x window",
+        "Kaufman's adaptive mean (TA-Lib)",
+        {"least": 2, "recursive": True, "memory": 1500, "memory_per_window": 1},
+    ),
+    (
+        "adx",
+        "high low close window",
+        "average directional index, 0..100 (TA-Lib)",
+        {"least": 2, "recursive": True, "memory_per_window": 32},
+    ),
+    (
+        "psar",
+        "high low",
+        "parabolic stop and reverse, acceleration 0.02 up to 0.2 (TA-Lib)",
+        {"recursive": True, "memory": 500},
+    ),
+    (
+        "mfi",
+        "high low close volume window",
+        "money flow index, 0..100; NaN if no money flowed",
+        {"memory": 1, "memory_per_window": 1},
+    ),
 )
 
 CROSS_SECTION = _table(
@@ -184,89 +231,34 @@ CALENDAR = _table(
 
 OPERATORS: dict[str, Operator] = {**ELEMENT_WISE, **TIME_SERIES, **CROSS_SECTION, **CALENDAR}
 
-MACROS = {"returns": ("pct_change", "close", 1)}
-"""Names that stand for a call: `returns` is pct_change(close, 1)."""
 
-WINDOW_OR_VALUE = {"max": ("ts_max", "maximum"), "min": ("ts_min", "minimum")}
-"""Names of two arguments: over a window if the second is a whole number of 2 or more, else element-wise."""
-
-
-def _aliases(arity: int, **names: str) -> dict[tuple[str, int], str]:
-    return {(alias, arity): name for name, text in names.items() for alias in text.split()}
-
-
-ALIASES: dict[tuple[str, int], str] = {
-    **_aliases(
-        1,
-        cs_rank="rank",
-        cs_scale="scale",
-        cs_zscore="zscore",
-        cs_mean="mean",
-        cs_std="std",
-        cs_median="median",
-        cs_max="max",
-        cs_min="min",
-    ),
-    **_aliases(
-        2,
-        delay="ref shift ts_delay",
-        ts_mean="mean roll_mean rolling_mean",
-        ts_sum="sum",
-        ts_product="product",
-        ts_std="std stddev ts_stddev roll_std rolling_std",
-        ts_var="var",
-        ts_skew="skew",
-        ts_kurt="kurt",
-        ts_max="rolling_max",
-        ts_min="rolling_min",
-        ts_argmax="idxmax",
-        ts_argmin="idxmin",
-        ts_median="med",
-        ts_mad="mad",
-        ts_rank="rank",
-        decay_linear="wma ts_decay_linear",
-        pow="power",
-        maximum="greater",
-        minimum="less",
-        delta="ts_delta",
-        ts_zscore="ts_z",
-    ),
-    **_aliases(
-        3,
-        ts_corr="corr correlation",
-        ts_cov="cov covariance",
-        ts_quantile="quantile",
-        where="if",
-    ),
-}
-"""Names in other dialects (Qlib, WorldQuant, older expression files), by (lower-case name, arity)."""
-
-
-def resolve(name: str, arity: int) -> Operator | None:
-    """The operator of that name or alias (any case) with that many arguments, or None."""
+def resolve(name: str, arity: int) -> Operator | Macro | None:
+    """The operator or macro of that name or alias (any case) with that many arguments, or None."""
     name = name.lower()
     operator = OPERATORS.get(name)
     if operator is not None and operator.arity == arity:
         return operator
     canonical = ALIASES.get((name, arity))
-    return OPERATORS[canonical] if canonical else None
+    return OPERATORS[canonical] if canonical else MACROS.get((name, arity))
 
 
 def signatures(name: str) -> list[str]:
-    """How the operators that answer to this name or alias are called, such as `ts_mean(x, window)`."""
+    """How the operators and macros that answer to this name or alias are called, such as `ts_mean(x, window)`."""
     name = name.lower()
     found = [OPERATORS[name]] if name in OPERATORS else []
     found += [OPERATORS[target] for (alias, _), target in ALIASES.items() if alias == name]
-    found += [OPERATORS[target] for target in WINDOW_OR_VALUE.get(name, ())]
-    return [f"{o.name}({', '.join(o.parameters)})" if o.arity else o.name for o in dict.fromkeys(found)]
+    found += [OPERATORS[target] for target in (*WINDOW_OR_VALUE.get(name, ()), *CONDITION_OR_VALUE.get(name, ()))]
+    found += [macro for (other, arity), macro in MACROS.items() if other == name and arity]
+    return [o.call for o in dict.fromkeys(found)]
 
 
 def function_names() -> list[str]:
     """Every name that can stand before a parenthesis, for suggestions."""
     names = {name for name, operator in OPERATORS.items() if operator.arity}
-    return sorted(names | {alias for alias, _ in ALIASES} | set(WINDOW_OR_VALUE))
+    names |= {alias for alias, _ in ALIASES} | {name for name, arity in MACROS if arity}
+    return sorted(names | set(WINDOW_OR_VALUE) | set(CONDITION_OR_VALUE))
 
 
 def series_names() -> list[str]:
     """Every name that stands for a series of numbers without arguments."""
-    return sorted({*FIELDS, *MACROS, *CALENDAR})
+    return sorted({*FIELDS, *DERIVED_FIELDS, *CALENDAR, *macros.names()})

@@ -1,6 +1,6 @@
 """The candles as kernels see them: float64 columns, unbroken stretches of rows, a table of dates by pairs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,16 +15,13 @@ from agent_market.market.candles import contiguous_segments
 class Panel:
     """Rows sorted by (pair, date), and where one unbroken segment ends and the next begins.
 
-    `segments` are int64 row numbers of shape (n_segments + 1,); a segment is one pair without a gap.
+    `segments` are int64 row numbers of shape (n_segments + 1,); a segment is one pair without a gap. `places` says
+    which row of the candles that were given each row is, -1 for one that was put in; it is empty if none was.
     """
 
     candles: pd.DataFrame
     segments: np.ndarray
-
-    def field(self, name: str) -> np.ndarray:
-        """A column of the candles, float64; an infinite value is NaN."""
-        values = np.ascontiguousarray(self.candles[name], dtype=np.float64)
-        return np.where(np.isfinite(values), values, np.nan)
+    places: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @cached_property
     def dates(self) -> pd.DatetimeIndex:
@@ -69,10 +66,13 @@ class Panel:
         return self._cells[2][1]
 
     def to_table(self, x: np.ndarray) -> np.ndarray:
-        """A series as (n_dates, n_pairs), NaN where a pair has no candle; dates are in no special order."""
+        """A series as (n_dates, n_pairs), NaN where a pair has no candle; dates are in no special order.
+
+        A row that was put in is no candle: it is there only because the pair has a later one.
+        """
         date, pair, shape = self._cells
         table = np.full(shape, np.nan)
-        table[date, pair] = x
+        table[date, pair] = np.where(self.places < 0, np.nan, x) if self.places.size else x
         return table
 
     def from_table(self, table: np.ndarray) -> np.ndarray:
@@ -88,8 +88,35 @@ def build_panel(candles: pd.DataFrame, timeframe: str, max_gap: int) -> Panel:
         raise DataError(f"the candles miss the columns {missing}; they have {list(candles.columns)}")
     if candles.empty:
         raise DataError("there are no candles to compute factors on")
-    same_pair = (candles["pair"] == candles["pair"].shift()).to_numpy()
-    later = (candles["date"].diff() > pd.Timedelta(0)).to_numpy()
-    if not later[same_pair].all() or (~same_pair).sum() != candles["pair"].nunique():
-        raise DataError("the candles are not sorted by (pair, date) or hold a date twice; sort and de-duplicate them")
-    return Panel(candles, np.asarray(contiguous_segments(candles, timeframe, max_gap=max_gap), dtype=np.int64))
+    try:
+        segments = contiguous_segments(candles, timeframe, max_gap=max_gap)
+    except DataError:
+        raise DataError(
+            "the candles are not sorted by (pair, date) or hold a date twice; sort and de-duplicate them"
+        ) from None
+    return Panel(candles, np.asarray(segments, dtype=np.int64))
+
+
+def on_one_calendar(panel: Panel, calendar: pd.DatetimeIndex | None = None) -> Panel:
+    """The panel as Qlib sees it: one segment per pair, and a row of NaN for each date of the calendar in between.
+
+    The calendar is that of all pairs together unless it is given.
+    """
+    pair = pd.factorize(panel.candles["pair"])[0]
+    dates = panel.dates.unique().sort_values() if calendar is None else calendar.unique().sort_values()
+    date = dates.get_indexer(panel.dates)
+    if (date < 0).any():
+        raise DataError(f"the candle of {panel.dates[date < 0][0]} is not on the calendar that was given")
+    starts = np.flatnonzero(np.diff(pair, prepend=-1))
+    lengths = np.maximum.reduceat(date, starts) - date[starts] + 1  # dates from the first to the last candle
+    segments = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    if segments[-1] == len(panel.candles):
+        return Panel(panel.candles, segments)
+    rows = date - date[starts][pair] + segments[:-1][pair]
+    places = np.full(segments[-1], -1, dtype=np.int64)
+    places[rows] = np.arange(len(rows))
+    table = panel.candles.reset_index(drop=True).reindex(places)
+    first_date = np.repeat(date[starts] - segments[:-1], lengths)
+    table["date"] = dates[first_date + np.arange(segments[-1])]
+    table["pair"] = panel.candles["pair"].array.take(np.repeat(starts, lengths))
+    return Panel(table.reset_index(drop=True), segments, places)

@@ -1,7 +1,7 @@
 """The tree of an expression: canonical construction, canonical text, and what the tree looks back on."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 
@@ -41,15 +41,24 @@ def build(operator: str, *arguments: Node) -> Node:
     """The canonical tree of one operator on canonical arguments.
 
     Constants are folded, sums and products are flattened and sorted by their text, `x - 2` becomes `x +
-    (-2)`, and the arguments of commutative operators are sorted. Nothing else is rewritten, so that the
-    numbers that come out are those of the written expression up to the order of a sum.
+    (-2)`, double signs, `abs(abs(x))` and `delay(x, 0)` are undone, and the arguments of commutative operators are
+    sorted. Nothing else is rewritten, so that the numbers that come out, and where they are NaN, are those of the
+    written expression up to the order of a sum.
     """
     if operator == "sub" and isinstance(arguments[1], Number):
         return build("add", arguments[0], Number(-arguments[1].value))
     if operator in ("add", "mul"):
         return _chain(operator, arguments)
-    if operator == "neg" and isinstance(arguments[0], Call) and arguments[0].operator == "neg":
-        return arguments[0].arguments[0]
+    if operator in ("neg", "abs", "sign") and isinstance(arguments[0], Call):
+        inner = arguments[0]
+        if operator == "neg" and inner.operator == "neg":
+            return inner.arguments[0]
+        if operator == "abs" and inner.operator == "neg":
+            return build("abs", inner.arguments[0])
+        if operator == inner.operator:  # abs(abs(x)), sign(sign(x))
+            return inner
+    if operator == "delay" and arguments[1] == Number(0.0):
+        return arguments[0]
     if operator in _FOLDABLE and all(isinstance(argument, Number) for argument in arguments):
         return _fold(operator, *(argument.value for argument in arguments))
     if operator == "div" and arguments[1] == Number(0.0):
@@ -82,7 +91,7 @@ def _fold(operator: str, *values: float) -> Number:
 
 
 def _chain(operator: str, arguments: tuple[Node, ...]) -> Node:
-    terms = [term for argument in arguments for term in _flatten(operator, argument)]
+    terms = [term for argument in arguments for term in flatten(operator, argument)]
     neutral = 0.0 if operator == "add" else 1.0
     numbers = [term.value for term in terms if isinstance(term, Number)]
     constant = reduce(lambda x, y: _fold(operator, x, y).value, numbers, neutral)
@@ -92,10 +101,11 @@ def _chain(operator: str, arguments: tuple[Node, ...]) -> Node:
     return reduce(lambda left, right: Call(operator, (left, right)), ordered)
 
 
-def _flatten(operator: str, node: Node) -> Iterator[Node]:
+def flatten(operator: str, node: Node) -> Iterator[Node]:
+    """The terms of a sum, or the factors of a product."""
     if isinstance(node, Call) and node.operator == operator:
         for argument in node.arguments:
-            yield from _flatten(operator, argument)
+            yield from flatten(operator, argument)
     else:
         yield node
 
@@ -123,7 +133,7 @@ def to_text(node: Node) -> str:
 def _print(node: Node) -> tuple[str, int]:
     """The text of a node and how tightly its outermost operator binds."""
     if isinstance(node, Number):
-        return _number(node.value), _ATOM if node.value >= 0 else _PRECEDENCE["neg"]
+        return number_text(node.value), _ATOM if node.value >= 0 else _PRECEDENCE["neg"]
     if isinstance(node, Field):
         return node.name, _ATOM
     operator, power = OPERATORS[node.operator], _PRECEDENCE.get(node.operator, _ATOM)
@@ -135,7 +145,7 @@ def _print(node: Node) -> tuple[str, int]:
     left, right = node.arguments
     is_comparison = power == _PRECEDENCE["lt"]
     if node.operator == "add" and isinstance(right, Number) and right.value < 0:
-        return f"{_bracket(left, power)} - {_number(-right.value)}", power
+        return f"{_bracket(left, power)} - {number_text(-right.value)}", power
     return f"{_bracket(left, power + is_comparison)} {operator.symbol} {_bracket(right, power + 1)}", power
 
 
@@ -144,11 +154,17 @@ def _bracket(node: Node, least: int) -> str:
     return text if power >= least else f"({text})"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """The shortest text that reads back as the number."""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 # ---- facts about a tree
+
+
+def size(node: Node) -> int:
+    """The number of parts: fields, numbers and operators."""
+    return sum(1 for _ in walk(node))
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -186,3 +202,17 @@ def candles_needed(node: Node) -> int:
         return 1
     series, literals = split_arguments(node)
     return max(map(candles_needed, series), default=1) + OPERATORS[node.operator].candles_before(literals)
+
+
+def substitute(node: Node, series: Mapping[str, Node], build_call: Callable[..., Node] = build) -> Node:
+    """The tree with the fields of those names replaced."""
+    if isinstance(node, Field):
+        return series.get(node.name, node)
+    if not isinstance(node, Call):
+        return node
+    return build_call(node.operator, *(substitute(argument, series, build_call) for argument in node.arguments))
+
+
+def is_recursive(node: Node) -> bool:
+    """Whether a value depends, however little, on all candles since the beginning of the unbroken stretch."""
+    return any(isinstance(part, Call) and OPERATORS[part.operator].recursive for part in walk(node))

@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from agent_market.factors import compute_factors, load_factors
+from agent_market.factors import load_factors
 from agent_market.factors.options import FeatureOptions
+from agent_market.factors.panel_folder import StoredPanel
+from agent_market.factors.store import FeatureStream, stream_features
 from agent_market.learning import folds as calendar
 from agent_market.learning import labels as label_builder
 from agent_market.learning import selection as selector
@@ -16,12 +18,26 @@ from agent_market.market.options import MarketOptions
 
 def select_factors(features: FeatureOptions) -> dict[str, str]:
     """Expression of each factor, in canonical form."""
-    return load_factors(features.factor_set, features.factors)
+    return load_factors(features.factor_set, features.factors, on_rejected=features.on_rejected)
 
 
-def build_features(candles: pd.DataFrame, factors: dict[str, str], market: MarketOptions) -> pd.DataFrame:
-    """One float32 column per factor, known at the close of each candle."""
-    return compute_factors(candles, factors, timeframe=market.timeframe, max_gap=market.max_gap)
+def build_features(
+    candles: pd.DataFrame,
+    factors: dict[str, str],
+    stored_features: StoredPanel | None,
+    features: FeatureOptions,
+    market: MarketOptions,
+) -> FeatureStream:
+    """One float32 column per factor, known at the close of each candle; computed pair by pair while it is saved."""
+    return stream_features(
+        candles,
+        factors,
+        timeframe=market.timeframe,
+        max_gap=market.max_gap,
+        compat=features.compat,
+        stored=stored_features if features.append else None,
+        threads=features.threads,
+    )
 
 
 def build_labels(

@@ -17,7 +17,12 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     return Pipeline(
         [
             Node(select_factors, "params:features", "factors", name="select_factors"),
-            Node(build_features, ["candles", "factors", "params:market"], "features", name="build_features"),
+            Node(
+                build_features,
+                ["candles", "factors", "stored_features", "params:features", "params:market"],
+                "features",
+                name="build_features",
+            ),
             Node(
                 build_labels,
                 ["candles", "params:labels", "params:market", "params:training"],
