@@ -26,15 +26,20 @@ def main() -> None:
     bars = pd.read_parquet(panel)
     definitions = json.loads(Path(definitions).read_text(encoding="utf-8"))
     compute = {"qlib": by_qlib, "pandas": by_pandas, "polars": by_polars}[engine](bars, definitions, frequency)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     wall, cpu = time.perf_counter(), cpu_seconds()
     table = compute()
     measured = {"wall": time.perf_counter() - wall, "cpu": cpu_seconds() - cpu}
-    measured |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "before_mb": before / 1024}
+    measured |= {"peak_mb": peak_mb(), "before_mb": before}
     measured["shape"] = list(table.shape)
     Path(result).write_text(json.dumps(measured), encoding="utf-8")
     if features:
         table.to_parquet(features[0])
+
+
+def peak_mb() -> float:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def cpu_seconds() -> float:
@@ -116,14 +121,14 @@ class Shared:
         return self.do("/", lambda x, y: x / y, other)
 
 
-def _apply(name: str, function, x: "Shared", *others) -> "Shared":
+def apply(name: str, function, x: Shared, *others) -> Shared:
     return x.do(name, function, *others)
 
 
 def evaluate(definitions: dict[str, str], functions: dict, fields: dict) -> dict:
     memo: dict = {}
     names = {f"_{name}": Shared(name, value, memo) for name, value in fields.items()}
-    names |= {name: partial(_apply, name, function) for name, function in functions.items()}
+    names |= {name: partial(apply, name, function) for name, function in functions.items()}
     return {
         name: eval(re.sub(r"\$", "_", text), {"__builtins__": {}}, names).value  # our own file of definitions
         for name, text in definitions.items()

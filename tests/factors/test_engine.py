@@ -170,7 +170,7 @@ def test_a_changed_kernel_is_compiled_anew(tmp_path, monkeypatch):
     assert compiling.source_digest() == before
     (copy / "order.py").write_text((copy / "order.py").read_text() + "\n")
     assert compiling.source_digest() != before
-    assert before in [cell.cell_contents for cell in machine.run.py_func.__closure__]
+    assert before in [cell.cell_contents for cell in machine.run_sane.py_func.__closure__]
 
 
 # ---- a guard in a divisor

@@ -180,5 +180,5 @@ def test_the_calendar_can_be_given_for_a_part_of_the_market(holed):
 
 
 def test_only_two_sets_of_rules_are_known(holed):
-    with pytest.raises(FactorError, match="compat is 'sane' or 'qlib', found 'pandas'"):
+    with pytest.raises(FactorError, match=r"features.compat is 'sane' or 'qlib', found 'pandas'"):
         compute_factors(holed, {"f": "close"}, timeframe="1h", compat="pandas")

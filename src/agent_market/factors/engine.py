@@ -1,6 +1,6 @@
 """Computes a batch of factors on candles; what several factors have in common is computed once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,7 +83,7 @@ def make_plan(trees: tuple[tuple[str, Node], ...], compat: Rules = "sane", has_v
     from agent_market.factors.program import write_program
 
     if compat not in ("sane", "qlib"):
-        raise FactorError(f"compat is 'sane' or 'qlib', found {compat!r}")
+        raise FactorError(f"features.compat is 'sane' or 'qlib', found {compat!r}")
     columns = {"open", "high", "low", "close", "volume"} | ({"vwap"} if has_vwap else set())
     graph = build_graph(dict(trees), compat, frozenset(OPCODES), frozenset(columns))
     stages = graph.stages()
@@ -128,7 +128,6 @@ def evaluate(
 
 def _run(program, inputs, kept, values, blocks, places, rules: Rules, threads: int) -> None:
     from agent_market.factors.kernels import machine
-    from agent_market.factors.kernels.compiling import QLIB, SANE
 
     if not len(program.instructions):
         return
@@ -136,9 +135,9 @@ def _run(program, inputs, kept, values, blocks, places, rules: Rules, threads: i
     shape = np.array([longest, program.n_registers, program.n_slots])
 
     def run(part: np.ndarray) -> None:
-        machine.run(
+        (machine.run_qlib if rules == "qlib" else machine.run_sane)(
             program.instructions, program.constants, program.literals, program.tables, inputs, kept, values, part,
-            places, shape, QLIB if rules == "qlib" else SANE,
+            places, shape,
         )  # fmt: skip
 
     if threads == 1 or len(blocks) == 1:
@@ -200,9 +199,14 @@ def _compute_whole(panel: Panel, graph: Graph, number: int, known: Mapping[int, 
 def parse_named(name: str, text: str) -> Node:
     """The tree of a factor; an error names it."""
     try:
-        return parse(text)
+        return _parsed(parse, text)
     except FactorError as error:
         raise FactorError(f"factor {name!r}: {error}") from None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(parse: Callable[[str], Node], text: str) -> Node:
+    return parse(text)
 
 
 def _check_informative(trees: Mapping[str, Node], values: np.ndarray, panel: Panel) -> None:
@@ -229,5 +233,5 @@ def _remedy(tree: Node, panel: Panel) -> str:
             "features.factor_set=single_pair"
         )
     if candles_needed(tree) > panel.longest_segment:
-        return "use more candles, shorter windows, or allow longer gaps with features.max_gap"
+        return "use more candles, shorter windows, or allow longer gaps with market.max_gap"
     return "change or drop the factor in features.factors or the file of features.factor_set"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from agent_market.errors import DataError
-from agent_market.factors.operators import FIELDS
+from agent_market.factors.operators import DERIVED_FIELDS, FIELDS
 from agent_market.market.candles import contiguous_segments
 
 
@@ -103,20 +103,31 @@ def on_one_calendar(panel: Panel, calendar: pd.DatetimeIndex | None = None) -> P
     The calendar is that of all pairs together unless it is given.
     """
     pair = pd.factorize(panel.candles["pair"])[0]
-    dates = panel.dates.unique().sort_values() if calendar is None else calendar.unique().sort_values()
-    date = dates.get_indexer(panel.dates)
-    if (date < 0).any():
-        raise DataError(f"the candle of {panel.dates[date < 0][0]} is not on the calendar that was given")
+    own = panel.dates.as_unit("ms").asi8
+    dates = np.sort(pd.unique(own if calendar is None else pd.DatetimeIndex(calendar).as_unit("ms").asi8))
+    date = np.searchsorted(dates, own)
+    off = (date == dates.size) | (dates[np.minimum(date, dates.size - 1)] != own)
+    if off.any():
+        raise DataError(f"the candle of {panel.dates[off][0]} is not on the calendar that was given")
     starts = np.flatnonzero(np.diff(pair, prepend=-1))
     lengths = np.maximum.reduceat(date, starts) - date[starts] + 1  # dates from the first to the last candle
     segments = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     if segments[-1] == len(panel.candles):
         return Panel(panel.candles, segments)
-    rows = date - date[starts][pair] + segments[:-1][pair]
+    rows = date + np.repeat(segments[:-1] - date[starts], np.diff(starts, append=pair.size))
     places = np.full(segments[-1], -1, dtype=np.int64)
-    places[rows] = np.arange(len(rows))
-    table = panel.candles.reset_index(drop=True).reindex(places)
-    first_date = np.repeat(date[starts] - segments[:-1], lengths)
-    table["date"] = dates[first_date + np.arange(segments[-1])]
-    table["pair"] = panel.candles["pair"].array.take(np.repeat(starts, lengths))
-    return Panel(table.reset_index(drop=True), segments, places)
+    places[rows] = np.arange(rows.size)
+    every_date = np.arange(segments[-1]) + np.repeat(date[starts] - segments[:-1], lengths)
+    table = {
+        "pair": pd.Categorical.from_codes(np.repeat(np.arange(starts.size), lengths), _pairs(panel, starts)),
+        "date": pd.DatetimeIndex(dates[every_date].view("M8[ms]"), tz="UTC"),
+    }
+    for name in (*FIELDS, *DERIVED_FIELDS):
+        if name in panel.candles.columns:
+            table[name] = np.full(segments[-1], np.nan)
+            table[name][rows] = panel.candles[name]
+    return Panel(pd.DataFrame(table, copy=False), segments, places)
+
+
+def _pairs(panel: Panel, rows: np.ndarray) -> pd.Index:
+    return pd.Index(panel.candles["pair"].iloc[rows].astype("str"))

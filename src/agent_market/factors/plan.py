@@ -107,7 +107,7 @@ class Graph:
             if self.rules == "qlib":
                 raise FactorError(
                     "the candles have no column vwap, which Qlib's rules do not make up: give the candles one, leave "
-                    "the factors of vwap out, or use compat=sane, where (high + low + close) / 3 stands in for it"
+                    "the factors of vwap out, or use features.compat=sane, where (high + low + close) / 3 stands in"
                 )
             high, low, close = (self._field(name) for name in ("high", "low", "close"))
             return self.add("div", self.add("add", self.add("add", high, low), close), self.number(3.0))

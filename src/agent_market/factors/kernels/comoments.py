@@ -8,12 +8,14 @@ from numba import njit
 
 from agent_market.factors.kernels.compiling import ABSOLUTE, COMPILE, FIRST, QLIB, SLACK, fill, is_wanted, load
 from agent_market.factors.kernels.elements import difference
-from agent_market.factors.kernels.partial import partial_comoments
 
 
 @njit(**COMPILE)
-def comoments(x, y, registers, steps, scratch, rules, at_start):
-    """Fill the registers that `steps` names with statistics of two series; lines are of `x` on `y`."""
+def comoments(x, y, registers, steps, scratch, rules):
+    """Fill the registers that `steps` names with statistics of two series; lines are of `x` on `y`.
+
+    Whether values of one of them are missing.
+    """
     n = x.size
     sx, sy, xx, yy, xy = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     missing_x, missing_y = load(x, sx[0]), load(y, sy[0])
@@ -41,14 +43,12 @@ def comoments(x, y, registers, steps, scratch, rules, at_start):
         if is_wanted(steps[row : row + 1], FIRST, FIRST + 4):
             tables = sx[slot, :n], sy[slot, :n], xx[slot, :n], yy[slot, :n], xy[slot, :n]
             _emit(x, y, tables, float(size), wanted, registers, rules)
-    if rules == QLIB and (at_start or has_missing):
-        rows = n if has_missing else min(n, steps[-1, 0])
-        partial_comoments(x[:rows], y[:rows], registers, steps, scratch)
+    return has_missing
 
 
 @njit(**COMPILE)
 def _merge(sxa, sxb, sx, sya, syb, sy, xxa, xxb, xx, yya, yyb, yy, xya, xyb, xy, na, nb):
-    """Merge older windows `a` and newer ones `b`; a loop for each quantity, which the compiler can vectorise."""
+    """Merge older windows `a` and newer ones `b`; a loop per quantity, which the compiler can vectorise."""
     weight, ca, cb = na * nb / (na + nb), 1.0 / na, 1.0 / nb
     for i in range(sx.size):
         dx = sxb[i] * cb - sxa[i] * ca

@@ -12,61 +12,13 @@ from numba import njit
 
 from agent_market.factors.kernels.compiling import COMPILE, ROUNDING
 
-OPCODES = {
-    name: code
-    for code, name in enumerate(
-        [
-            "add",
-            "sub",
-            "mul",
-            "div",
-            "neg",
-            "abs",
-            "sign",
-            "log",
-            "slog1p",
-            "exp",
-            "sqrt",
-            "sin",
-            "cos",
-            "tanh",
-            "sigmoid",
-            "pow",
-            "signedpower",
-            "maximum",
-            "minimum",
-            "clip",
-            "where",
-            "known",
-            "gt",
-            "ge",
-            "lt",
-            "le",
-            "eq",
-            "ne",
-            "and",
-            "or",
-            "not",
-            "raw_add",
-            "raw_sub",
-            "raw_mul",
-            "raw_div",
-            "raw_log",
-            "raw_exp",
-            "raw_pow",
-            "raw_where",
-            "raw_gt",
-            "raw_ge",
-            "raw_lt",
-            "raw_le",
-            "raw_eq",
-            "raw_ne",
-            "raw_and",
-            "raw_or",
-            "raw_not",
-        ]
-    )
-}
+_NAMES = """
+add sub mul div neg abs sign log slog1p exp sqrt sin cos tanh sigmoid pow signedpower maximum minimum clip where known
+gt ge lt le eq ne and or not
+raw_add raw_sub raw_mul raw_div raw_log raw_exp raw_pow raw_where raw_gt raw_ge raw_lt raw_le raw_eq raw_ne
+raw_and raw_or raw_not
+"""
+OPCODES = {name: code for code, name in enumerate(_NAMES.split())}
 RAW = frozenset(name.removeprefix("raw_") for name in OPCODES if name.startswith("raw_"))
 
 (

@@ -2,7 +2,7 @@
 
 The weight of a candle k candles back is (1 - 2 / (span + 1))^k. The mean runs over the candles of the stretch, at
 most as many as `plan.EMA_REACH` spans: what is older weighs less than a rounding error. The mean of a long window is
-the mean of a newer and an older part, so that it grows from single candles like the sums of `moments`.
+that of a newer and an older part, so that it grows from single candles like the sums of `moments`.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def exponential_means(x, register, steps, span, scratch, rules):
         out[i] = result[i] if runs[i] >= least else np.nan
     if rules == QLIB and has_missing:
         for i in range(n):
-            if runs[i] < memory:
+            if runs[i] < memory and runs[i] < i + 1:  # not only the first candle is near, a missing value is
                 out[i] = _of_what_is_there(x, i, powers)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from numba import njit
 
 from agent_market.factors.kernels.comoments import comoments
-from agent_market.factors.kernels.compiling import COMPILE, ENTRY, SANE, copy, fill, source_digest
+from agent_market.factors.kernels.compiling import COMPILE, ENTRY, QLIB, SANE, copy, fill, source_digest
 from agent_market.factors.kernels.elements import element, to_float32
 from agent_market.factors.kernels.exponential import exponential_means
 from agent_market.factors.kernels.extremes import extremes
 from agent_market.factors.kernels.moments import moments
 from agent_market.factors.kernels.order import mean_absolute_deviations, order_statistics
+from agent_market.factors.kernels.partial import partial_comoments, partial_moments
 from agent_market.factors.kernels.shapes import products, shapes
 
 INSTRUCTIONS = (
@@ -25,13 +26,16 @@ INSTRUCTIONS = (
     _MOMENTS, _COMOMENTS, _SHAPES, _PRODUCTS, _LARGEST, _SMALLEST, _ORDER, _DEVIATION, _EXPONENTIAL,
 ) = range(len(INSTRUCTIONS))  # fmt: skip
 
-SCRATCH = 6
+SCRATCH = 9
 """Quantities that a kernel keeps per slot."""
 
 
-def _compiled(version: int):
+def _compiled(rules: int, version: int):
+    """The machine for one set of rules: what only the other one needs is not compiled with it."""
+    is_qlib = rules == QLIB
+
     @njit(**ENTRY)
-    def run(program, constants, literals, tables, inputs, kept, features, blocks, places, shape, rules):
+    def run(program, constants, literals, tables, inputs, kept, features, blocks, places, shape):
         """Compute the rows of `blocks`: float32 into `features`, float64 into `kept`, both (n_series, n_rows).
 
         `program` has rows of (instruction, code, result, x, y, z, place in `literals`, place, rows and columns in
@@ -41,7 +45,7 @@ def _compiled(version: int):
         longest block, registers, slots).
         """
         registers = np.empty((shape[1], shape[0]))
-        scratch = np.empty((SCRATCH if version else 0, shape[2], shape[0]))
+        scratch = np.empty((SCRATCH if version else 0, shape[2], shape[0]))  # `version` is there for the cache's key
         for k in range(constants.size):
             fill(registers[k], constants[k])
         for block in range(blocks.shape[0]):
@@ -61,9 +65,15 @@ def _compiled(version: int):
                 elif task == _STORE:
                     _store(x[first - begin :], features[code], first, places, rules)
                 elif task == _MOMENTS:
-                    moments(x, registers, steps, scratch, rules, at_start)
+                    has_missing = moments(x, registers, steps, scratch, rules)
+                    if is_qlib and (has_missing or at_start):
+                        rows = n if has_missing else min(n, steps[n_steps - 1, 0])
+                        partial_moments(x[:rows], registers, steps, scratch)
                 elif task == _COMOMENTS:
-                    comoments(x, y, registers, steps, scratch, rules, at_start)
+                    has_missing = comoments(x, y, registers, steps, scratch, rules)
+                    if is_qlib and (has_missing or at_start):
+                        rows = n if has_missing else min(n, steps[n_steps - 1, 0])
+                        partial_comoments(x[:rows], y[:rows], registers, steps, scratch)
                 elif task == _LARGEST:
                     extremes(x, registers, steps, scratch, 1.0, rules)
                 elif task == _SMALLEST:
@@ -139,4 +149,5 @@ def is_informative(values):
     return False
 
 
-run = _compiled(source_digest())
+run_sane = _compiled(SANE, source_digest())
+run_qlib = _compiled(QLIB, source_digest())

@@ -14,12 +14,11 @@ from numba import njit
 
 from agent_market.factors.kernels.compiling import ABSOLUTE, COMPILE, FIRST, QLIB, SLACK, fill, is_wanted, load
 from agent_market.factors.kernels.elements import difference
-from agent_market.factors.kernels.partial import partial_moments
 
 
 @njit(**COMPILE)
-def moments(x, registers, steps, scratch, rules, at_start):
-    """Fill the registers that `steps` names with statistics of `x`, in the order of `plan.FAMILIES`."""
+def moments(x, registers, steps, scratch, rules):
+    """Fill the registers that `steps` names with statistics of `x`. Whether values of `x` are missing."""
     n = x.size
     sums, squares, times = scratch[0], scratch[1], scratch[2]
     spread = scratch[3, 0, :n]
@@ -43,9 +42,7 @@ def moments(x, registers, steps, scratch, rules, at_start):
         wanted = steps[row, FIRST:]
         if is_wanted(steps[row : row + 1], FIRST, FIRST + 8):
             _emit(x, s, m, t, spread, float(size), wanted, registers, rules)
-    if rules == QLIB and (at_start or has_missing):
-        rows = n if has_missing else min(n, steps[-1, 0])
-        partial_moments(x[:rows], registers, steps, scratch, with_squares, with_times)
+    return has_missing
 
 
 @njit(**COMPILE)

@@ -18,60 +18,54 @@ from agent_market.factors.kernels.compiling import COMPILE, QLIB, fill
 def order_statistics(x, registers, steps, levels, rules):
     """Fill registers with the rank of the newest value (0..1) and with quantiles.
 
-    `steps` has one row per window: window, register of the rank, then one register per level (-1: not wanted).
+    `steps` has one row per window, shortest first: window, register of the rank, then one register per level (-1: not
+    wanted). The windows take turns at each row: one does not have to wait for what another has just stored.
     """
-    for row in range(steps.shape[0]):
-        _order_statistics(x, registers, steps[row, 0], steps[row, 1], steps[row, 2:], levels, rules)
-
-
-@njit(**COMPILE)
-def _order_statistics(x, registers, window, to_rank, to_quantiles, levels, rules):
-    table = np.empty((2, window + 2))  # the sorted window before and after, between -inf and +inf
+    n_windows = steps.shape[0]
+    tables = np.empty((2, n_windows, steps[n_windows - 1, 0] + 2))  # sorted windows, before and after a row
     for k in range(2):
-        fill(table[k], np.inf)
-        table[k, 0] = -np.inf
-    least = 1 if rules == QLIB else window
-    known = 0
+        for row in range(n_windows):
+            fill(tables[k, row], np.inf)
+            tables[k, row, 0] = -np.inf
+    known, smaller = np.zeros(n_windows, np.int64), np.zeros(n_windows, np.int64)
     for i in range(x.size):
         is_known = abs(x[i]) < np.inf
         new = x[i] if is_known else np.inf
-        oldest = np.inf
-        if i >= window and abs(x[i - window]) < np.inf:
-            oldest = x[i - window]
-            known -= 1
-        known += 1 if is_known else 0
-        before, after = table[i & 1], table[1 - (i & 1)]
-        for j in range(1, window + 1):
-            left, here, right = before[j - 1], before[j], before[j + 1]
-            kept_left = left if left < oldest else here
-            kept = here if here < oldest else right
-            low = kept if kept < new else new
-            after[j] = kept_left if kept_left > low else low
-        is_enough = known >= least
-        if to_rank >= 0:
-            registers[to_rank, i] = _mean_rank(after, known, new) / known if is_known and is_enough else np.nan
-        for k in range(to_quantiles.size):
-            if to_quantiles[k] >= 0:
-                place = (known - 1) * levels[k]
-                below = int(place)
-                low = after[below + 1]
-                high = after[below + 2] if below + 1 < known else low
-                registers[to_quantiles[k], i] = low + (high - low) * (place - below) if is_enough else np.nan
-
-
-@njit(**COMPILE)
-def _mean_rank(ordered, known, value):
-    """The place, 1 = first, of a value among the sorted ones; the mean place of equals."""
-    first, last = 1, known + 1
-    while first < last:
-        middle = (first + last) >> 1
-        if ordered[middle] < value:
-            first = middle + 1
-        else:
-            last = middle
-    while last < known and ordered[last + 1] == value:
-        last += 1
-    return (first + last) / 2.0
+        for row in range(n_windows):
+            window, oldest, count = steps[row, 0], np.inf, known[row]
+            if i >= window and abs(x[i - window]) < np.inf:
+                oldest = x[i - window]
+                count -= 1
+            known[row] = count + 1 if is_known else count
+            before, after = tables[i & 1, row], tables[1 - (i & 1), row]
+            less = 0
+            for j in range(1, window + 1):
+                left, here, right = before[j - 1], before[j], before[j + 1]
+                kept_left = left if left < oldest else here
+                kept = here if here < oldest else right
+                low = kept if kept < new else new
+                value = kept_left if kept_left > low else low
+                after[j] = value
+                less += value < new
+            smaller[row] = less
+        for row in range(n_windows):
+            ordered, count = tables[1 - (i & 1), row], known[row]
+            is_enough = count >= (1 if rules == QLIB else steps[row, 0])
+            if steps[row, 1] >= 0:
+                first = smaller[row] + 1
+                last = first
+                while last < count and ordered[last + 1] == new:
+                    last += 1
+                rank = (first + last) / 2.0 / count  # equals share their mean rank
+                registers[steps[row, 1], i] = rank if is_known and is_enough else np.nan
+            for k in range(levels.size):
+                if steps[row, 2 + k] >= 0:
+                    place = (count - 1) * levels[k]
+                    below = int(place)
+                    low = ordered[below + 1]
+                    high = ordered[below + 2] if below + 1 < count else low
+                    value = low + (high - low) * (place - below)
+                    registers[steps[row, 2 + k], i] = value if is_enough else np.nan
 
 
 @njit(**COMPILE)

@@ -11,83 +11,98 @@ from agent_market.factors.kernels.compiling import ABSOLUTE, COMPILE, FIRST, SLA
 
 
 @njit(**COMPILE)
-def partial_moments(x, registers, steps, scratch, with_squares, with_times):
+def partial_moments(x, registers, steps, scratch):
     """Overwrite what `moments` wrote at rows with an incomplete window.
 
     `ages` are sums of how many candles ago the values were; lines are on time, newest last.
     """
     n = x.size
-    counts, sums, squares = scratch[0], scratch[1], scratch[2]
-    ages, age_squares, products = scratch[3], scratch[4], scratch[5]
+    counts, sums, squares, means = scratch[0], scratch[1], scratch[2], scratch[3]
+    ages, age_squares, products, mean_ages = scratch[4], scratch[5], scratch[6], scratch[7]
+    with_squares, with_times = is_wanted(steps, FIRST + 2, FIRST + 8), is_wanted(steps, FIRST + 4, FIRST + 8)
     for i in range(n):
         is_known = abs(x[i]) < np.inf
         counts[0, i] = 1.0 if is_known else 0.0
         sums[0, i] = x[i] if is_known else 0.0
-    for table in (squares, ages, age_squares, products):
+        means[0, i] = sums[0, i]
+    for table in (squares, ages, age_squares, products, mean_ages):
         fill(table[0, :n], 0.0)
     for row in range(steps.shape[0]):
-        size, older, newer, k, slot = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
+        size, a, b, k, o = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
         if size > 1:
             cut = min(k, n)
-            na, nb = counts[older, : n - cut], counts[newer, cut:n]
-            sa, sb = sums[older, : n - cut], sums[newer, cut:n]
+            m = n - cut
+            weight = scratch[8, 0, cut:n]
             if with_squares:
-                ma, mb = squares[older, : n - cut], squares[newer, cut:n]
-                copy(squares[newer, :cut], squares[slot, :cut])
-                _merge_squares(ma, mb, sa, sb, na, nb, squares[slot, cut:n])
+                _weigh(counts[a, :m], counts[b, cut:n], weight)
+                _merge(squares[a, :m], squares[b, :n], squares[o, :n], cut)
+                _spread(
+                    means[a, :m], means[b, cut:n], 0.0, means[a, :m], means[b, cut:n], 0.0, weight, squares[o, cut:n]
+                )
             if with_times:
-                aa, ab = ages[older, : n - cut], ages[newer, cut:n]
-                copy(age_squares[newer, :cut], age_squares[slot, :cut])
-                copy(products[newer, :cut], products[slot, :cut])
-                pa, pb = products[older, : n - cut], products[newer, cut:n]
-                _merge_times(pa, pb, sa, sb, aa, ab, na, nb, float(k), products[slot, cut:n])
-                ta, tb = age_squares[older, : n - cut], age_squares[newer, cut:n]
-                _merge_lapses(ta, tb, aa, ab, na, nb, float(k), age_squares[slot, cut:n])
-                _merge_counts(ages[newer, :n], aa, ages[slot, :n], cut, float(k), na)
-            _merge_counts(sums[newer, :n], sa, sums[slot, :n], cut, 0.0, na)
-            _merge_counts(counts[newer, :n], na, counts[slot, :n], cut, 0.0, na)
+                # Time runs against the age, and the older part lies k candles further back than its ages say.
+                _merge(products[a, :m], products[b, :n], products[o, :n], cut)
+                _spread(
+                    means[a, :m], means[b, cut:n], 0.0, mean_ages[b, cut:n], mean_ages[a, :m], float(k), weight,
+                    products[o, cut:n],
+                )  # fmt: skip
+                _merge(age_squares[a, :m], age_squares[b, :n], age_squares[o, :n], cut)
+                _spread(
+                    mean_ages[b, cut:n], mean_ages[a, :m], float(k), mean_ages[b, cut:n], mean_ages[a, :m], float(k),
+                    weight, age_squares[o, cut:n],
+                )  # fmt: skip
+                _merge(ages[a, :m], ages[b, :n], ages[o, :n], cut)
+                _add_scaled(counts[a, :m], float(k), ages[o, cut:n])
+            _merge(sums[a, :m], sums[b, :n], sums[o, :n], cut)
+            _merge(counts[a, :m], counts[b, :n], counts[o, :n], cut)
+            if with_squares:
+                _average(sums[o, :n], counts[o, :n], means[o, :n])
+            if with_times:
+                _average(ages[o, :n], counts[o, :n], mean_ages[o, :n])
         wanted = steps[row, FIRST:]
         if is_wanted(steps[row : row + 1], FIRST, FIRST + 8):
-            values = counts[slot, :n], sums[slot, :n], squares[slot, :n], ages[slot, :n]
-            _emit(x, values, age_squares[slot, :n], products[slot, :n], size, wanted, registers)
+            values = counts[o, :n], sums[o, :n], squares[o, :n], ages[o, :n]
+            _emit(x, values, age_squares[o, :n], products[o, :n], scratch[8, 0, :n], size, wanted, registers)
 
 
 @njit(**COMPILE)
-def _merge_counts(newer, older, out, cut, k, counts):
-    """The sum of a newer and an older part; `k` is added per value of the older one, which is that much older."""
+def _merge(older, newer, out, cut):
+    """What two parts have together; the first rows have no older part."""
     copy(newer, out[:cut])
     o, b = out[cut:], newer[cut:]
     for i in range(o.size):
-        o[i] = b[i] + (older[i] + k * counts[i])
+        o[i] = b[i] + older[i]
 
 
 @njit(**COMPILE)
-def _merge_squares(ma, mb, sa, sb, na, nb, out):
+def _weigh(na, nb, out):
+    """The weight of the distance between two parts of `na` and `nb` values; 0 if one has none."""
     for i in range(out.size):
-        step = sb[i] / nb[i] - sa[i] / na[i]
-        extra = step * step * (na[i] * nb[i] / (na[i] + nb[i]))
-        out[i] = ma[i] + mb[i] + (extra if (na[i] > 0.0) & (nb[i] > 0.0) else 0.0)
+        product = na[i] * nb[i]
+        out[i] = product / (na[i] + nb[i]) if product > 0.0 else 0.0
 
 
 @njit(**COMPILE)
-def _merge_times(pa, pb, sa, sb, aa, ab, na, nb, k, out):
-    """The co-moment with time of two parts, the older of which lies `k` candles further back than its ages say."""
+def _average(total, count, out):
     for i in range(out.size):
-        step, lapse = sb[i] / nb[i] - sa[i] / na[i], aa[i] / na[i] + k - ab[i] / nb[i]
-        extra = step * lapse * (na[i] * nb[i] / (na[i] + nb[i]))
-        out[i] = pa[i] + pb[i] + (extra if (na[i] > 0.0) & (nb[i] > 0.0) else 0.0)
+        out[i] = total[i] / count[i] if count[i] > 0.0 else 0.0
 
 
 @njit(**COMPILE)
-def _merge_lapses(ta, tb, aa, ab, na, nb, k, out):
+def _add_scaled(x, scale, out):
     for i in range(out.size):
-        lapse = aa[i] / na[i] + k - ab[i] / nb[i]
-        extra = lapse * lapse * (na[i] * nb[i] / (na[i] + nb[i]))
-        out[i] = ta[i] + tb[i] + (extra if (na[i] > 0.0) & (nb[i] > 0.0) else 0.0)
+        out[i] += x[i] * scale
 
 
 @njit(**COMPILE)
-def _emit(x, values, time_squares, products, size, wanted, registers):
+def _spread(xa, xb, x0, ya, yb, y0, weight, out):
+    """Add the product of the distances between the means of two parts."""
+    for i in range(out.size):
+        out[i] += (xb[i] - xa[i] + x0) * (yb[i] - ya[i] + y0) * weight[i]
+
+
+@njit(**COMPILE)
+def _emit(x, values, time_squares, products, spread, size, wanted, registers):
     counts, sums, squares, ages = values
     n, w = x.size, float(size)
     if wanted[0] >= 0:
@@ -102,12 +117,13 @@ def _emit(x, values, time_squares, products, size, wanted, registers):
     if max(wanted[2], wanted[3], wanted[4], wanted[5], wanted[6], wanted[7]) < 0:
         return
     for i in range(n):
-        squares[i] = _settled(squares[i], sums[i], counts[i])
+        is_flat = squares[i] * counts[i] <= SLACK * sums[i] * sums[i]
+        spread[i] = 0.0 if is_flat else squares[i]
     for k in (2, 3):
         if wanted[k] >= 0:
             o = registers[wanted[k], :n]
             for i in range(n):
-                value = squares[i] / (counts[i] - 1.0) if counts[i] > 1.0 else np.nan
+                value = spread[i] / (counts[i] - 1.0) if counts[i] > 1.0 else np.nan
                 value = value if k == 2 else np.sqrt(value)
                 o[i] = value if counts[i] < w else o[i]
     if max(wanted[4], wanted[5], wanted[6], wanted[7]) < 0:
@@ -119,8 +135,8 @@ def _emit(x, values, time_squares, products, size, wanted, registers):
             if wanted[4] >= 0:
                 registers[wanted[4], i] = slope
             if wanted[5] >= 0:
-                is_flat = counts[i] > 1.0 and squares[i] <= ABSOLUTE**2 * (counts[i] - 1.0)
-                share = products[i] * products[i] / (time_squares[i] * squares[i])
+                is_flat = counts[i] > 1.0 and spread[i] <= ABSOLUTE**2 * (counts[i] - 1.0)
+                share = products[i] * products[i] / (time_squares[i] * spread[i])
                 registers[wanted[5], i] = np.nan if is_flat else share
             if wanted[6] >= 0:
                 registers[wanted[6], i] = x[i] - (mean + slope * age)
@@ -131,56 +147,46 @@ def _emit(x, values, time_squares, products, size, wanted, registers):
 
 
 @njit(**COMPILE)
-def _settled(square, total, count):
-    """A sum of squares, exactly 0 if it is at the rounding level of the values."""
-    return 0.0 if square * count <= SLACK * total * total else square
-
-
-@njit(**COMPILE)
 def partial_comoments(x, y, registers, steps, scratch):
     """Overwrite what `comoments` wrote at rows with an incomplete window: a pair counts if both values are known."""
     n = x.size
     counts, sx, sy, xx, yy, xy = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
+    mean_x, mean_y = scratch[6], scratch[7]
     for i in range(n):
         is_known = (abs(x[i]) < np.inf) & (abs(y[i]) < np.inf)
         counts[0, i] = 1.0 if is_known else 0.0
         sx[0, i] = x[i] if is_known else 0.0
         sy[0, i] = y[i] if is_known else 0.0
+    copy(sx[0, :n], mean_x[0, :n])
+    copy(sy[0, :n], mean_y[0, :n])
     for table in (xx, yy, xy):
         fill(table[0, :n], 0.0)
     for row in range(steps.shape[0]):
-        size, older, newer, k, slot = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
+        size, a, b, k, o = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
         if size > 1:
             cut = min(k, n)
-            na, nb = counts[older, : n - cut], counts[newer, cut:n]
-            xa, xb, ya, yb = sx[older, : n - cut], sx[newer, cut:n], sy[older, : n - cut], sy[newer, cut:n]
-            for table in (xx, yy, xy):
-                copy(table[newer, :cut], table[slot, :cut])
-            _merge_squares(xx[older, : n - cut], xx[newer, cut:n], xa, xb, na, nb, xx[slot, cut:n])
-            _merge_squares(yy[older, : n - cut], yy[newer, cut:n], ya, yb, na, nb, yy[slot, cut:n])
-            _merge_products(xy[older, : n - cut], xy[newer, cut:n], xa, xb, ya, yb, na, nb, xy[slot, cut:n])
-            _merge_counts(sx[newer, :n], xa, sx[slot, :n], cut, 0.0, na)
-            _merge_counts(sy[newer, :n], ya, sy[slot, :n], cut, 0.0, na)
-            _merge_counts(counts[newer, :n], na, counts[slot, :n], cut, 0.0, na)
+            m = n - cut
+            weight = scratch[8, 0, cut:n]
+            _weigh(counts[a, :m], counts[b, cut:n], weight)
+            for table in (xx, yy, xy, sx, sy, counts):
+                _merge(table[a, :m], table[b, :n], table[o, :n], cut)
+            xa, xb, ya, yb = mean_x[a, :m], mean_x[b, cut:n], mean_y[a, :m], mean_y[b, cut:n]
+            _spread(xa, xb, 0.0, xa, xb, 0.0, weight, xx[o, cut:n])
+            _spread(ya, yb, 0.0, ya, yb, 0.0, weight, yy[o, cut:n])
+            _spread(xa, xb, 0.0, ya, yb, 0.0, weight, xy[o, cut:n])
+            _average(sx[o, :n], counts[o, :n], mean_x[o, :n])
+            _average(sy[o, :n], counts[o, :n], mean_y[o, :n])
         corr, cov = steps[row, FIRST], steps[row, FIRST + 1]
         for i in range(n):
-            count = counts[slot, i]
+            count = counts[o, i]
             if count < size:
                 if corr >= 0:
-                    value = xy[slot, i] / np.sqrt(xx[slot, i] * yy[slot, i])
-                    least = min(xx[slot, i], yy[slot, i])
+                    value = xy[o, i] / np.sqrt(xx[o, i] * yy[o, i])
+                    least = min(xx[o, i], yy[o, i])
                     is_clear = count > 1.0 and (least > ABSOLUTE**2 * (size - 1.0) or _moves(x, y, i, size))
                     registers[corr, i] = value if is_clear and abs(value) < np.inf else np.nan
                 if cov >= 0:
-                    registers[cov, i] = xy[slot, i] / (count - 1.0) if count > 1.0 else np.nan
-
-
-@njit(**COMPILE)
-def _merge_products(pa, pb, xa, xb, ya, yb, na, nb, out):
-    for i in range(out.size):
-        step_x, step_y = xb[i] / nb[i] - xa[i] / na[i], yb[i] / nb[i] - ya[i] / na[i]
-        extra = step_x * step_y * (na[i] * nb[i] / (na[i] + nb[i]))
-        out[i] = pa[i] + pb[i] + (extra if (na[i] > 0.0) & (nb[i] > 0.0) else 0.0)
+                    registers[cov, i] = xy[o, i] / (count - 1.0) if count > 1.0 else np.nan
 
 
 @njit(**COMPILE)
