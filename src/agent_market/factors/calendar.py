@@ -8,8 +8,8 @@ from agent_market.factors.panel import Panel
 
 
 def hour(panel: Panel) -> np.ndarray:
-    return panel.dates.hour.to_numpy(dtype=np.float64)
+    return panel.spread(panel.dates.hour.to_numpy())
 
 
 def weekday(panel: Panel) -> np.ndarray:
-    return panel.dates.day_of_week.to_numpy(dtype=np.float64)
+    return panel.spread(panel.dates.day_of_week.to_numpy())

@@ -109,7 +109,7 @@ def evaluate(
     `wanted` says to which column of `values` each candle goes, -1 to none; those that are wanted are the last ones of
     their segments. Without it, all candles are wanted, in order.
     """
-    graph, n_rows, places = plan.graph, len(panel.candles), panel.places
+    graph, n_rows, places = plan.graph, panel.n_rows, panel.places
     if wanted is not None:
         places = np.where(places >= 0, wanted[places], -1) if places.size else wanted
     fresh = None if wanted is None else places >= 0
@@ -119,7 +119,10 @@ def evaluate(
             known[number] = _compute_whole(panel, graph, number, known)
         inputs = np.empty((len(program.inputs), n_rows))
         for row, number in enumerate(program.inputs):
-            inputs[row] = _field(panel, graph, number) if graph.is_field(number) else known[number]
+            if graph.is_field(number):
+                panel.field(graph.field_name(number), out=inputs[row])
+            else:
+                inputs[row] = known[number]
         kept = np.empty((len(program.kept), n_rows))
         blocks = _blocks(panel.segments, program.reach, None if program.kept else fresh)
         _run(program, inputs, kept, values, blocks, places, graph.rules, threads)
@@ -167,10 +170,6 @@ def _blocks(segments: np.ndarray, reach: int, fresh: np.ndarray | None = None) -
             begin = max(start, first - reach)
             rows.append((begin, first, min(first + step, stop), begin == start))
     return np.array(rows, dtype=np.int64)
-
-
-def _field(panel: Panel, graph: Graph, number: int) -> np.ndarray:
-    return panel.candles[graph.parts[number].operator.removeprefix("field ")].to_numpy()
 
 
 def _compute_whole(panel: Panel, graph: Graph, number: int, known: Mapping[int, np.ndarray]) -> np.ndarray:

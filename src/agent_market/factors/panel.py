@@ -7,52 +7,68 @@ import numpy as np
 import pandas as pd
 
 from agent_market.errors import DataError
-from agent_market.factors.operators import DERIVED_FIELDS, FIELDS
+from agent_market.factors.operators import FIELDS
 from agent_market.market.candles import contiguous_segments
+
+
+def _none() -> np.ndarray:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Panel:
     """Rows sorted by (pair, date), and where one unbroken segment ends and the next begins.
 
-    `segments` are int64 row numbers of shape (n_segments + 1,); a segment is one pair without a gap. `places` says
-    which row of the candles that were given each row is, -1 for one that was put in; it is empty if none was.
+    `segments` are int64 row numbers of shape (n_segments + 1,). Rows are the candles, unless some were put in for
+    missing ones: then `rows` says in which row each candle is, and `places` which candle is in each row, -1 for none.
     """
 
     candles: pd.DataFrame
     segments: np.ndarray
-    places: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    rows: np.ndarray = field(default_factory=_none)
+    places: np.ndarray = field(default_factory=_none)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows, with those that were put in."""
+        return int(self.segments[-1])
+
+    def spread(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Values of the candles as float64 of the rows; NaN in a row that was put in."""
+        out = np.empty(self.n_rows) if out is None else out
+        if self.places.size:
+            out[:] = np.nan
+            out[self.rows] = values
+        else:
+            out[:] = values
+        return out
+
+    def field(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
+        """A column of the candles."""
+        return self.spread(self.candles[name].to_numpy(), out)
 
     @cached_property
     def dates(self) -> pd.DatetimeIndex:
-        """The open time of each row."""
+        """The open time of each candle."""
         return pd.DatetimeIndex(self.candles["date"])
-
-    @cached_property
-    def place(self) -> np.ndarray:
-        """The number of candles before each row in its segment, float64."""
-        lengths = np.diff(self.segments)
-        return np.arange(len(self.candles), dtype=np.float64) - np.repeat(self.segments[:-1], lengths)
 
     @property
     def longest_segment(self) -> int:
-        """The number of candles in the longest unbroken segment."""
+        """The number of rows in the longest unbroken segment."""
         return int(np.diff(self.segments).max(initial=0))
 
     def stretches(self, *series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Starts and stops of the rows that are unbroken and have a value in all series."""
-        has_value = np.ones(len(self.candles), dtype=bool)
+        has_value = np.ones(self.n_rows, dtype=bool)
         for values in series:
             has_value &= ~np.isnan(values)
+        new_segment = np.zeros(self.n_rows, dtype=bool)
+        new_segment[self.segments[:-1]] = True
         begins = has_value.copy()
-        begins[1:] &= ~has_value[:-1] | self._begins_segment[1:]
+        begins[1:] &= ~has_value[:-1] | new_segment[1:]
         ends = has_value.copy()
-        ends[:-1] &= ~has_value[1:] | self._begins_segment[1:]
+        ends[:-1] &= ~has_value[1:] | new_segment[1:]
         return np.flatnonzero(begins), np.flatnonzero(ends) + 1
-
-    @cached_property
-    def _begins_segment(self) -> np.ndarray:
-        return self.place == 0
 
     @cached_property
     def _cells(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
@@ -72,13 +88,13 @@ class Panel:
         """
         date, pair, shape = self._cells
         table = np.full(shape, np.nan)
-        table[date, pair] = np.where(self.places < 0, np.nan, x) if self.places.size else x
+        table[date, pair] = x[self.rows] if self.places.size else x
         return table
 
     def from_table(self, table: np.ndarray) -> np.ndarray:
-        """The values of such a table back in the order of the candles."""
+        """The values of such a table back in the order of the rows."""
         date, pair, _ = self._cells
-        return np.ascontiguousarray(table[date, pair])
+        return self.spread(table[date, pair])
 
 
 def build_panel(candles: pd.DataFrame, timeframe: str, max_gap: int) -> Panel:
@@ -98,36 +114,26 @@ def build_panel(candles: pd.DataFrame, timeframe: str, max_gap: int) -> Panel:
 
 
 def on_one_calendar(panel: Panel, calendar: pd.DatetimeIndex | None = None) -> Panel:
-    """The panel as Qlib sees it: one segment per pair, and a row of NaN for each date of the calendar in between.
+    """The panel as Qlib sees it: one segment per pair, and a row without values for each date of the calendar between.
 
     The calendar is that of all pairs together unless it is given.
     """
     pair = pd.factorize(panel.candles["pair"])[0]
-    own = panel.dates.as_unit("ms").asi8
-    dates = np.sort(pd.unique(own if calendar is None else pd.DatetimeIndex(calendar).as_unit("ms").asi8))
-    date = np.searchsorted(dates, own)
-    off = (date == dates.size) | (dates[np.minimum(date, dates.size - 1)] != own)
+    codes, own = pd.factorize(panel.dates.as_unit("ms").asi8)
+    dates = np.sort(own) if calendar is None else np.unique(pd.DatetimeIndex(calendar).as_unit("ms").asi8)
+    own_places = np.searchsorted(dates, own)
+    off = dates[np.minimum(own_places, dates.size - 1)] != own
     if off.any():
-        raise DataError(f"the candle of {panel.dates[off][0]} is not on the calendar that was given")
+        date = pd.Timestamp(own[off][0], unit="ms", tz="UTC")
+        raise DataError(f"the candle of {date} is not on the calendar that was given")
+    date = own_places[codes]
     starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    lengths = np.maximum.reduceat(date, starts) - date[starts] + 1  # dates from the first to the last candle
+    stops = np.append(starts[1:], pair.size)
+    lengths = date[stops - 1] - date[starts] + 1  # dates from the first to the last candle
     segments = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    if segments[-1] == len(panel.candles):
+    if segments[-1] == pair.size:
         return Panel(panel.candles, segments)
-    rows = date + np.repeat(segments[:-1] - date[starts], np.diff(starts, append=pair.size))
+    rows = date + np.repeat(segments[:-1] - date[starts], stops - starts)
     places = np.full(segments[-1], -1, dtype=np.int64)
     places[rows] = np.arange(rows.size)
-    every_date = np.arange(segments[-1]) + np.repeat(date[starts] - segments[:-1], lengths)
-    table = {
-        "pair": pd.Categorical.from_codes(np.repeat(np.arange(starts.size), lengths), _pairs(panel, starts)),
-        "date": pd.DatetimeIndex(dates[every_date].view("M8[ms]"), tz="UTC"),
-    }
-    for name in (*FIELDS, *DERIVED_FIELDS):
-        if name in panel.candles.columns:
-            table[name] = np.full(segments[-1], np.nan)
-            table[name][rows] = panel.candles[name]
-    return Panel(pd.DataFrame(table, copy=False), segments, places)
-
-
-def _pairs(panel: Panel, rows: np.ndarray) -> pd.Index:
-    return pd.Index(panel.candles["pair"].iloc[rows].astype("str"))
+    return Panel(panel.candles, segments, rows, places)

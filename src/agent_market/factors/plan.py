@@ -167,6 +167,10 @@ class Graph:
         """Whether the part is a column of the candles."""
         return self.parts[number].operator.startswith("field ")
 
+    def field_name(self, number: int) -> str:
+        """The name of that column."""
+        return self.parts[number].operator.removeprefix("field ")
+
     def stages(self) -> list[int]:
         """For each part the first stage in which it can be computed, or read if the machine does not compute it."""
         stages: list[int] = []
