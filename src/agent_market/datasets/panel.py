@@ -1,20 +1,21 @@
 """A panel table as a folder of Parquet files, one per pair: it may be larger than memory."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io import DatasetError, Version
 from kedro.utils import load_obj
 from kedro_datasets._typing import TablePreview
 
+from agent_market.datasets.folder import FolderDataset
 from agent_market.factors.panel_folder import CONTENTS, StoredFiles, StoredPanel, parts_of, storable, write_panel
 
 Parts = Iterable[tuple[str, pd.DataFrame]]
 
 
-class PanelDataset(AbstractVersionedDataset[pd.DataFrame | Parts, pd.DataFrame | StoredPanel | None]):
+class PanelDataset(FolderDataset):
     """A table keyed by (pair, date): saved whole or pair by pair as it is made, loaded whole or as a lazy handle.
 
     `save` takes a table, or (pair, rows) one after the other. `load` gives a table, equal to what Parquet in one file
@@ -25,6 +26,8 @@ class PanelDataset(AbstractVersionedDataset[pd.DataFrame | Parts, pd.DataFrame |
     The folder is written beside its place and moved there whole, so that a crash leaves no half of a table behind.
     """
 
+    CONTENTS = CONTENTS
+
     def __init__(
         self,
         *,
@@ -34,12 +37,11 @@ class PanelDataset(AbstractVersionedDataset[pd.DataFrame | Parts, pd.DataFrame |
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(PurePosixPath(filepath), version, exists_function=_exists, glob_function=_glob)
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
         self._schema = schema
         self._load_args = {"lazy": False, "optional": False, "columns": None, "pairs": None} | (load_args or {})
         if unknown := set(self._load_args) - {"lazy", "optional", "columns", "pairs"}:
             raise DatasetError(f"unknown load_args {sorted(unknown)}; known are lazy, optional, columns and pairs")
-        self.metadata = metadata
 
     def load(self) -> pd.DataFrame | StoredPanel | None:
         """The table, or a handle to it."""
@@ -70,14 +72,8 @@ class PanelDataset(AbstractVersionedDataset[pd.DataFrame | Parts, pd.DataFrame |
         panel = self.open()
         return panel.read(panel.pairs[0], stop=nrows).to_dict(orient="split")
 
-    def _exists(self) -> bool:
-        try:
-            return _exists(str(self._get_load_path()))
-        except DatasetError:
-            return False
-
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath, "load_args": self._load_args, "version": self._version}
+        return super()._describe() | {"load_args": self._load_args}
 
 
 class _Checked:
@@ -96,13 +92,3 @@ class _Checked:
     @property
     def facts(self) -> Any:
         return getattr(self._parts, "facts", {})
-
-
-def _exists(path: str) -> bool:
-    return (Path(path) / CONTENTS).is_file()
-
-
-def _glob(pattern: str) -> list[str]:
-    import glob
-
-    return glob.glob(pattern)

@@ -3,30 +3,26 @@
 import json
 import shutil
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets._typing import JSONPreview
 
 from agent_market.adapters import get_adapter
+from agent_market.datasets.folder import FolderDataset
 from agent_market.learning.trained import FoldModel, TrainedModel
 
 FACTS = "adapter.json"
 PREPROCESSING = "preprocessing.skops"
 
 
-class TrainedModelDataset(AbstractVersionedDataset[TrainedModel, TrainedModel]):
+class TrainedModelDataset(FolderDataset):
     """Folder of a walk-forward model: `adapter.json` and one folder `fold_00`, … per fold; nothing is pickled.
 
     It is written beside its place and moved there whole, so that a crash leaves no half of a model behind.
     """
 
-    def __init__(
-        self, *, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
-    ) -> None:
-        super().__init__(PurePosixPath(filepath), version, exists_function=_exists, glob_function=_glob)
-        self.metadata = metadata
+    CONTENTS = FACTS
 
     def load(self) -> TrainedModel:
         """The model with all its folds."""
@@ -60,15 +56,6 @@ class TrainedModelDataset(AbstractVersionedDataset[TrainedModel, TrainedModel]):
         """The facts of the model, for kedro-viz."""
         return JSONPreview((Path(self._get_load_path()) / FACTS).read_text())
 
-    def _exists(self) -> bool:
-        try:
-            return _exists(str(self._get_load_path()))
-        except DatasetError:
-            return False
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath, "version": self._version}
-
 
 def _load_fold(adapter: Any, facts: dict[str, Any], folder: Path) -> FoldModel:
     preprocessing = None
@@ -81,13 +68,3 @@ def _load_fold(adapter: Any, facts: dict[str, Any], folder: Path) -> FoldModel:
 
 def _name(fold: int) -> str:
     return f"fold_{fold:02d}"
-
-
-def _exists(path: str) -> bool:
-    return (Path(path) / FACTS).is_file()
-
-
-def _glob(pattern: str) -> list[str]:
-    import glob
-
-    return glob.glob(pattern)

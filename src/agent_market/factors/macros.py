@@ -7,14 +7,15 @@ start is forgotten, which is what the look-back says.
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+
+from agent_market.factors.signature import Signature
 
 LITERALS = ("window", "lag", "fast", "slow", "signal", "n", "m", "level")
 """Parameters of macros that are written out as numbers; every other parameter is a series."""
 
 
 @dataclass(frozen=True)
-class Macro:
+class Macro(Signature):
     """A name, its parameters, what it stands for, and what it means.
 
     In the formula `{window}` is the number given, `{wilder}` is 2 window - 1, `{wider}` window + 1, and
@@ -22,26 +23,9 @@ class Macro:
     divides by n.
     """
 
-    name: str
-    signature: str
     formula: str
     meaning: str
     least: int = 1
-
-    @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the parameters, in order."""
-        return tuple(self.signature.split())
-
-    @property
-    def arity(self) -> int:
-        """The number of arguments."""
-        return len(self.parameters)
-
-    @property
-    def call(self) -> str:
-        """How the macro is written."""
-        return f"{self.name}({', '.join(self.parameters)})" if self.arity else self.name
 
     def text(self, literals: dict[str, float]) -> str:
         """The formula with the numbers in their places; the names of the series stay."""

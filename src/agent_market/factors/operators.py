@@ -1,12 +1,12 @@
 """The operators of the expression language: one table that the parser, the engine and the documents read."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 from agent_market.factors import macros
 from agent_market.factors.dialects import ALIASES, CONDITION_OR_VALUE, WINDOW_OR_VALUE
 from agent_market.factors.macros import MACROS, Macro
+from agent_market.factors.signature import Signature
 
 Kind = Literal["element-wise", "time-series", "cross-section", "calendar"]
 
@@ -36,7 +36,7 @@ INTEGERS = ("lag", "window", "span")
 
 
 @dataclass(frozen=True)
-class Operator:
+class Operator(Signature):
     """One operator: its canonical name, its parameters, and what it means.
 
     What is not in `plan.FAMILIES` or `kernels.elements` is computed by the function `kernel` of `indicators`,
@@ -46,8 +46,6 @@ class Operator:
     in float32. `memory` + `memory_per_window` x window, where given, is that look-back.
     """
 
-    name: str
-    signature: str
     kind: Kind
     meaning: str
     least: int = 1
@@ -56,21 +54,6 @@ class Operator:
     recursive: bool = False
     memory: int = 0
     memory_per_window: int = 0
-
-    @cached_property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the parameters, in order."""
-        return tuple(self.signature.split())
-
-    @property
-    def arity(self) -> int:
-        """The number of arguments."""
-        return len(self.parameters)
-
-    @property
-    def call(self) -> str:
-        """How the operator is written as a function."""
-        return f"{self.name}({', '.join(self.parameters)})" if self.arity else self.name
 
     @property
     def kernel(self) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from agent_market import evaluation
+from agent_market.factors.options import FeatureOptions
 from agent_market.learning.labels import LabelOptions
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
@@ -98,6 +99,7 @@ def describe_run(
     trading_metrics: dict[str, dict[str, Any]],
     engine_comparison: pd.DataFrame,
     market: MarketOptions,
+    features: FeatureOptions,
     labels: LabelOptions,
     training: TrainingOptions,
     models: dict[str, Any],
@@ -141,6 +143,8 @@ def describe_run(
         "folds": folds.astype({"fold": int}).to_dict("records"),
         "parameters": {
             "market": market.model_dump(mode="json"),
+            "features": features.model_dump(mode="json"),
+            "labels": labels.model_dump(mode="json"),
             "training": training.model_dump(mode="json"),
             "models": {name: options.model_dump(mode="json") for name, options in parsed.items()},
             "backtest": backtest.model_dump(mode="json"),

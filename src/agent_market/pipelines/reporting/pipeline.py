@@ -80,6 +80,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "trading_metrics",
                     "engine_comparison",
                     "params:market",
+                    "params:features",
                     "params:labels",
                     "params:training",
                     "params:models",
