@@ -135,7 +135,7 @@ def test_a_stored_model_repeats_its_predictions(data, monkeypatch, pipelines):
         for model in MODELS:
             trained, predictions = catalog.load(f"{model}.model"), catalog.load(f"{model}.predictions")
             for fold, table in predictions.groupby("fold"):
-                again = trained.predict(features, factors, fold=fold).merge(table, on=["pair", "date"])
+                again = trained.predict(features, **factors, fold=fold).merge(table, on=["pair", "date"])
                 assert len(again) == len(table)
                 pd.testing.assert_series_equal(
                     again["prediction_x"], again["prediction_y"], check_names=False, check_exact=True

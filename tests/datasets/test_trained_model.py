@@ -32,7 +32,7 @@ def test_a_model_comes_back_as_it_was(trained, tmp_path):
     again = dataset.load()
     assert again.describe() == model.describe()
     for fold, table in predictions.groupby("fold"):
-        known = again.predict(FEATURES, FACTORS, fold=fold).merge(table, on=["pair", "date"])
+        known = again.predict(FEATURES, FACTORS, "sane", fold=fold).merge(table, on=["pair", "date"])
         np.testing.assert_array_equal(known["prediction_x"], known["prediction_y"])
 
 
@@ -40,7 +40,7 @@ def test_the_folder_says_what_the_model_is(trained, tmp_path):
     TrainedModelDataset(filepath=str(tmp_path / "model")).save(trained[0])
     facts = json.loads((tmp_path / "model" / "adapter.json").read_text())
     assert facts["adapter"] == "sklearn"
-    assert facts["factors"] == FACTORS
+    assert (facts["factors"], facts["compat"]) == (FACTORS, "sane")
     assert set(facts["fingerprint"]) == {"data", "code"}
     files = {path.name for path in (tmp_path / "model").rglob("*") if path.is_file()}
     assert files == {"adapter.json", "model.skops", "preprocessing.skops"}

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from agent_market.errors import ModelError, ParameterError
+from agent_market.factors.files import read_features_file
 from agent_market.learning.folds import FoldOptions, make_folds
 from agent_market.learning.labels import LabelOptions, build_labels
 from agent_market.learning.selection import (
@@ -187,4 +188,16 @@ def test_a_run_stores_the_scores_where_they_are_asked_for(tmp_path):
     assert scores["name"].tolist() == [name for name in features if name not in ("pair", "date")]
     assert len(by_fold) == len(scores) * scores["folds"].iloc[0]
     assert scores[SCORES].notna().mean().min() > 0.9
+    file = read_features_file(only_version(tmp_path, "08_reporting/freqai_features.json"))
+    written = file.rows.set_index("name")
+    assert file.rejected.empty
+    assert file.factors == {
+        name: json.loads(only_version(tmp_path, "04_feature/factors.json").read_text())["factors"][name]
+        for name in written.index
+    }
+    assert set(written.index) == set(scores["name"])
+    assert written["score"].abs().is_monotonic_decreasing
+    for score in SCORES:
+        known = scores.set_index("name")[score].dropna()
+        assert written.loc[list(known.index), score].tolist() == known.tolist()
     assert "rank_12" in pd.read_parquet(only_version(tmp_path, "04_feature/labels.parquet"))

@@ -160,7 +160,9 @@ def test_a_model_asked_about_other_features_says_which():
     }
     for message, factors in cases.items():
         with pytest.raises(ModelError, match=message):
-            model.predict(FEATURES, factors)
+            model.predict(FEATURES, factors, "sane")
+    with pytest.raises(ModelError, match=r"followed the rules 'sane' \(features.compat\) and now follow 'qlib'"):
+        model.predict(FEATURES, FACTORS, "qlib")
 
 
 def test_progress_is_reported_per_fold():

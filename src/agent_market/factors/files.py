@@ -92,12 +92,17 @@ def write_features_file(path: str | Path, rows: pd.DataFrame, *, header: Mapping
     `feat_rsi_14` is written with its type and period, any other factor with the type `expression`. `header` holds the
     further keys: `label_period_candles`, `timeframe`, `exchange`, `pairs`, `selection_methods`…
     """
+    _write(path, features_content(rows, header))
+
+
+def features_content(rows: pd.DataFrame, header: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `write_features_file` writes, but for the time of writing."""
     kinds = _kinds(rows, "feature")
     is_report = "accepted" in rows.columns  # rows that were read stay as they were, the rejected ones too
     features = _file_rows(rows, kinds, "feature")
     features = features if is_report else [_feature_row(row) for row in features]
     combos = _file_rows(rows, kinds, "combo")
-    _write(path, header, {"features": features, **({"feature_combos": combos} if combos else {})})
+    return {**(header or {}), "features": features, **({"feature_combos": combos} if combos else {})}
 
 
 def write_expressions_file(path: str | Path, rows: pd.DataFrame, *, header: Mapping[str, Any] | None = None) -> None:
@@ -105,7 +110,7 @@ def write_expressions_file(path: str | Path, rows: pd.DataFrame, *, header: Mapp
     kinds = _kinds(rows, "expression")
     combos = _file_rows(rows, kinds, "combo")
     expressions = _file_rows(rows, kinds, "expression")
-    _write(path, header, {**({"feature_combos": combos} if combos else {}), "expressions": expressions})
+    _write(path, {**(header or {}), **({"feature_combos": combos} if combos else {}), "expressions": expressions})
 
 
 # ---- reading
@@ -241,7 +246,6 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _write(path: str | Path, header: Mapping[str, Any] | None, lists: dict[str, list]) -> None:
-    content = {**(header or {}), **lists}
-    content.setdefault("generated_at", datetime.now(UTC).isoformat())
+def _write(path: str | Path, content: dict[str, Any]) -> None:
+    content = {"generated_at": datetime.now(UTC).isoformat(), **content}
     Path(path).write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from agent_market.errors import DataError
 from agent_market.factors.operators import FIELDS
-from agent_market.market.candles import contiguous_segments
+from agent_market.market.candles import contiguous_segments, pair_starts
 
 
 def _none() -> np.ndarray:
@@ -118,22 +118,33 @@ def on_one_calendar(panel: Panel, calendar: pd.DatetimeIndex | None = None) -> P
 
     The calendar is that of all pairs together unless it is given.
     """
-    pair = pd.factorize(panel.candles["pair"])[0]
-    codes, own = pd.factorize(panel.dates.as_unit("ms").asi8)
-    dates = np.sort(own) if calendar is None else np.unique(pd.DatetimeIndex(calendar).as_unit("ms").asi8)
-    own_places = np.searchsorted(dates, own)
-    off = dates[np.minimum(own_places, dates.size - 1)] != own
+    own = panel.dates.as_unit("ms").asi8
+    starts = pair_starts(panel.candles)
+    stops = np.append(starts[1:], own.size)
+    if calendar is None and _have_all_dates(own, starts, stops):
+        return Panel(panel.candles, np.append(starts, own.size).astype(np.int64))
+    dates = np.unique(own if calendar is None else pd.DatetimeIndex(calendar).as_unit("ms").asi8)
+    date = np.searchsorted(dates, own)
+    off = dates[np.minimum(date, dates.size - 1)] != own
     if off.any():
-        date = pd.Timestamp(own[off][0], unit="ms", tz="UTC")
-        raise DataError(f"the candle of {date} is not on the calendar that was given")
-    date = own_places[codes]
-    starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    stops = np.append(starts[1:], pair.size)
+        first = pd.Timestamp(own[off][0], unit="ms", tz="UTC")
+        raise DataError(f"the candle of {first} is not on the calendar that was given")
     lengths = date[stops - 1] - date[starts] + 1  # dates from the first to the last candle
     segments = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    if segments[-1] == pair.size:
+    if segments[-1] == own.size:
         return Panel(panel.candles, segments)
     rows = date + np.repeat(segments[:-1] - date[starts], stops - starts)
     places = np.full(segments[-1], -1, dtype=np.int64)
     places[rows] = np.arange(rows.size)
     return Panel(panel.candles, segments, rows, places)
+
+
+def _have_all_dates(own: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> bool:
+    """Whether each pair has every date of the longest pair from its own first to its own last: nothing is missing."""
+    longest = int(np.argmax(stops - starts))
+    dates = own[starts[longest] : stops[longest]]
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        first = int(np.searchsorted(dates, own[start]))
+        if not np.array_equal(dates[first : first + stop - start], own[start:stop]):
+            return False
+    return True

@@ -35,9 +35,11 @@ def _parsed(block: dict[str, Any]) -> ModelOptions:
 class SelectionOptions(Options):
     """Whether and how features are scored."""
 
-    enabled: bool = Field(False, description="make the datasets feature_scores and feature_scores_by_fold")
+    enabled: bool = Field(
+        False, description="make the datasets feature_scores, feature_scores_by_fold and freqai_features"
+    )
     scores: tuple[Literal["correlation", "mutual_info", "importance"], ...] = Field(
-        SCORES, min_length=1, description="what is measured; the other columns are empty"
+        SCORES, min_length=1, description="what is measured, the one that ranks first; the other columns are empty"
     )
     max_rows: int = Field(
         10_000, ge=100, description="training rows drawn per fold for mutual_info, whose cost is per row"
@@ -107,6 +109,17 @@ def summarize_scores(scores: pd.DataFrame) -> pd.DataFrame:
         table[score] = by_feature[score].mean().to_numpy()
         table[f"{score}_std"] = by_feature[score].std().to_numpy()
     return table.assign(folds=scores["fold"].nunique())
+
+
+def rank_features(summary: pd.DataFrame, factors: dict[str, str], method: str) -> pd.DataFrame:
+    """The features with their scores, the highest in size by `method` first: what a `freqai_features.json` holds.
+
+    `summary` is what `summarize_scores` gives, `factors` the expression of each feature. Columns name, expression,
+    score (that of `method`), score_metric and the scores; what has no score comes last.
+    """
+    ranked = summary.assign(score=summary[method], score_metric=method, expression=summary["name"].map(factors))
+    order = ranked["score"].abs().sort_values(ascending=False, kind="stable").index
+    return ranked.loc[order, ["name", "expression", "score", "score_metric", *SCORES]].reset_index(drop=True)
 
 
 def _scores_of_fold(

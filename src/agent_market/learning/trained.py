@@ -38,12 +38,14 @@ class FoldModel:
 class TrainedModel:
     """One configured model, walked forward: `folds` are in order, the last one is the newest.
 
-    `factors` maps each feature that it was trained on to its expression, in the order of the columns; `fingerprint`
-    has hashes of the `data` it was trained on and of this package's `code`.
+    `factors` maps each feature that it was trained on to its expression, in the order of the columns; `compat` says by
+    which rules they were computed (`features.compat`); `fingerprint` has hashes of the `data` it was trained on and of
+    this package's `code`.
     """
 
     options: ModelOptions
     factors: dict[str, str]
+    compat: str
     target: str
     kind: str
     timeframe: str
@@ -56,20 +58,24 @@ class TrainedModel:
         """The module that fits and predicts."""
         return get_adapter(self.options.adapter)
 
-    def predict(self, features: pd.DataFrame, factors: dict[str, str], *, fold: int | None = None) -> pd.DataFrame:
+    def predict(
+        self, features: pd.DataFrame, factors: dict[str, str], compat: str, *, fold: int | None = None
+    ) -> pd.DataFrame:
         """Predictions of all rows of a features table by one fold's model, the newest unless `fold` says which.
+
+        `factors` and `compat` say how the features were computed, as the dataset `factors` has them.
 
         Raises:
             ModelError: The features are not those that the model was trained on; the message says which differ.
         """
-        self.check_factors(factors)
+        self.check_factors(factors, compat)
         chosen = self.folds[-1] if fold is None else next(part for part in self.folds if part.fold == fold)
         tensor = FeatureTensor.from_frame(features, timeframe=self.timeframe, max_gap=self.max_gap)
         values = chosen.predict(self.adapter, tensor, np.arange(len(features)))
         return features[["pair", "date"]].assign(fold=chosen.fold, prediction=values, kind=self.kind)
 
-    def check_factors(self, factors: dict[str, str]) -> None:
-        """Raise ModelError unless `factors` are the model's own: same names, expressions and order."""
+    def check_factors(self, factors: dict[str, str], compat: str) -> None:
+        """Raise ModelError unless `factors` are the model's own: same names, expressions, order and rules."""
         differences = [
             *(f"{name} is missing" for name in self.factors if name not in factors),
             *(f"{name} is new" for name in factors if name not in self.factors),
@@ -81,10 +87,12 @@ class TrainedModel:
         ]
         if not differences and list(factors) != list(self.factors):
             differences = [f"the order was {list(self.factors)} and is now {list(factors)}"]
+        if compat != self.compat:
+            differences.append(f"they followed the rules {self.compat!r} (features.compat) and now follow {compat!r}")
         if differences:
             raise ModelError(
                 f"the model ({self.options.adapter}) was trained on other features: {'; '.join(differences)}. "
-                "Train it again, or restore the factors (features.factor_set, features.factors)."
+                "Train it again, or restore the factors (features.factor_set, features.factors, features.compat)."
             )
 
     def importance(self) -> pd.DataFrame:
@@ -109,6 +117,7 @@ class TrainedModel:
             "timeframe": self.timeframe,
             "max_gap": self.max_gap,
             "factors": self.factors,
+            "compat": self.compat,
             "fingerprint": self.fingerprint,
             "folds": [
                 {
@@ -126,6 +135,7 @@ class TrainedModel:
         return cls(
             options=parse_model_options(facts["options"]),
             factors=facts["factors"],
+            compat=facts["compat"],
             target=facts["target"],
             kind=facts["kind"],
             timeframe=facts["timeframe"],

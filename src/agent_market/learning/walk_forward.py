@@ -84,13 +84,15 @@ def walk_forward(
     *,
     timeframe: str,
     max_gap: int = 0,
+    compat: str = "sane",
     report: Callable[[int, Progress], None] | None = None,
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """The model of every fold, and its predictions of that fold's test rows.
 
     Predictions have one row per candle of a test window with any feature known: pair, date, fold, prediction
     (return over the horizon, probability that it is up, or a score in the label's own units), kind (see
-    `prediction_kind`). `report` receives (fold, Progress) while fits run, where the backend shares memory.
+    `prediction_kind`). `factors` and `compat` say how the features were computed. `report` receives (fold, Progress)
+    while fits run, where the backend shares memory.
 
     Raises:
         ParameterError: The labels do not have the horizon that is to be foretold.
@@ -115,6 +117,7 @@ def walk_forward(
     trained = TrainedModel(
         options=options,
         factors=factors,
+        compat=compat,
         target=target,
         kind=kind,
         timeframe=timeframe,

@@ -60,13 +60,21 @@ def contiguous_segments(frame: pd.DataFrame, timeframe: str, max_gap: int = 0) -
     """
     if frame.empty:
         return np.zeros(1, dtype=np.int64)
-    pair = pd.factorize(frame["pair"])[0]
-    new_pair = pair[1:] != pair[:-1]
-    steps = np.diff(_milliseconds(frame["date"])) / _step(timeframe)
-    if (steps[~new_pair] <= 0).any() or new_pair.sum() != pair.max():
+    starts = pair_starts(frame)
+    new_pair = np.zeros(len(frame) - 1, dtype=bool)
+    new_pair[starts[1:] - 1] = True
+    steps = np.diff(_milliseconds(frame["date"]))
+    if frame["pair"].iloc[starts].duplicated().any() or ((steps <= 0) & ~new_pair).any():
         raise DataError("the candles are not sorted by pair and date, or some date stands twice; clean them first")
-    breaks = np.flatnonzero(new_pair | (steps > max_gap + 1)) + 1
+    breaks = np.flatnonzero(new_pair | (steps > (max_gap + 1) * _step(timeframe))) + 1
     return np.concatenate([[0], breaks, [len(frame)]]).astype(np.int64)
+
+
+def pair_starts(frame: pd.DataFrame) -> np.ndarray:
+    """The first row of each run of one pair: int64 of shape (n_runs,)."""
+    pair = frame["pair"]
+    codes = pair.cat.codes.to_numpy() if isinstance(pair.dtype, pd.CategoricalDtype) else pd.factorize(pair)[0]
+    return np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
 
 
 def _clean_pair(pair: str, rows: pd.DataFrame, options: MarketOptions) -> tuple[pd.DataFrame, dict]:

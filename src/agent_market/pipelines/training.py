@@ -69,7 +69,7 @@ def _model_pipeline(name: str) -> Pipeline:
 
 def train(
     features: pd.DataFrame,
-    factors: dict[str, str],
+    factors: dict[str, Any],
     labels: pd.DataFrame,
     folds: pd.DataFrame,
     options: AnyModelOptions,
@@ -79,13 +79,14 @@ def train(
     """A model of every fold, and its predictions of the test windows."""
     return walk_forward(
         features,
-        factors,
+        factors["factors"],
         labels,
         folds,
         options.root,
         training,
         timeframe=market.timeframe,
         max_gap=market.max_gap,
+        compat=factors["compat"],
         report=_report,
     )
 

@@ -1,8 +1,11 @@
 """Nodes of feature_store."""
 
+from typing import Any
+
 import pandas as pd
 
 from agent_market.factors import load_factors
+from agent_market.factors.files import features_content
 from agent_market.factors.options import FeatureOptions
 from agent_market.factors.panel_folder import StoredPanel
 from agent_market.factors.store import FeatureStream, stream_features
@@ -16,14 +19,15 @@ from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 
 
-def select_factors(features: FeatureOptions) -> dict[str, str]:
-    """Expression of each factor, in canonical form."""
-    return load_factors(features.factor_set, features.factors, on_rejected=features.on_rejected)
+def select_factors(features: FeatureOptions) -> dict[str, Any]:
+    """What the features are: `factors`, the expression of each in canonical form, and `compat`, the engine's rules."""
+    factors = load_factors(features.factor_set, features.factors, on_rejected=features.on_rejected)
+    return {"factors": factors, "compat": features.compat}
 
 
 def build_features(
     candles: pd.DataFrame,
-    factors: dict[str, str],
+    factors: dict[str, Any],
     stored_features: StoredPanel | None,
     features: FeatureOptions,
     market: MarketOptions,
@@ -31,10 +35,9 @@ def build_features(
     """One float32 column per factor, known at the close of each candle; computed pair by pair while it is saved."""
     return stream_features(
         candles,
-        factors,
+        **factors,
         timeframe=market.timeframe,
         max_gap=market.max_gap,
-        compat=features.compat,
         stored=stored_features if features.append else None,
         threads=features.threads,
     )
@@ -66,3 +69,21 @@ def score_features(
         features, labels, folds, training, selection, timeframe=market.timeframe, max_gap=market.max_gap
     )
     return selector.summarize_scores(scores), scores
+
+
+def write_scores(
+    feature_scores: pd.DataFrame,
+    factors: dict[str, Any],
+    labels: pd.DataFrame,
+    training: TrainingOptions,
+    selection: SelectionOptions,
+    market: MarketOptions,
+) -> dict[str, Any]:
+    """The features and their scores in the format of `freqai_features.json`, which `features.factor_set` reads."""
+    header = {
+        "label_period_candles": training.horizon,
+        "timeframe": market.timeframe,
+        "pairs": list(labels["pair"].cat.categories),
+        "selection_methods": list(selection.scores),
+    }
+    return features_content(selector.rank_features(feature_scores, factors["factors"], selection.scores[0]), header)

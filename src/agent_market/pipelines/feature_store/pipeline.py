@@ -9,6 +9,7 @@ from agent_market.pipelines.feature_store.nodes import (
     make_folds,
     score_features,
     select_factors,
+    write_scores,
 )
 
 
@@ -30,17 +31,21 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="build_labels",
             ),
             Node(make_folds, ["candles", "params:folds", "params:market"], "folds", name="make_folds"),
-            *([_scoring()] if scores_features() else []),
+            *(_scoring() if scores_features() else []),
         ],
         namespace="feature_store",
         prefix_datasets_with_namespace=False,
     )
 
 
-def _scoring() -> Node:
-    return Node(
-        score_features,
-        ["features", "labels", "folds", "params:training", "params:selection", "params:market"],
-        ["feature_scores", "feature_scores_by_fold"],
-        name="score_features",
-    )
+def _scoring() -> list[Node]:
+    options = ["params:training", "params:selection", "params:market"]
+    return [
+        Node(
+            score_features,
+            ["features", "labels", "folds", *options],
+            ["feature_scores", "feature_scores_by_fold"],
+            name="score_features",
+        ),
+        Node(write_scores, ["feature_scores", "factors", "labels", *options], "freqai_features", name="write_scores"),
+    ]

@@ -94,7 +94,7 @@ def rank_models(
 def describe_run(
     candles: pd.DataFrame,
     folds: pd.DataFrame,
-    factors: dict[str, str],
+    factors: dict[str, Any],
     verdicts: dict[str, dict[str, Any]],
     trading_metrics: dict[str, dict[str, Any]],
     engine_comparison: pd.DataFrame,
@@ -134,7 +134,7 @@ def describe_run(
             "funding": "left out" if market.trading_mode == "futures" else "none (spot)",
         },
         "learning": {
-            "factors": len(factors),
+            "factors": len(factors["factors"]),
             "horizon": f"{training.horizon} candles",
             "label_horizons": list(labels.horizons),
             "tested_from": folds["test_start"].min(),
