@@ -119,7 +119,9 @@ def test_a_misspelt_block_is_not_passed_over(tmp_path):
 
 
 def test_a_misspelt_key_of_a_rule_inside_a_block(tmp_path):
-    _fails(tmp_path, "backtest.positions.entr=0.8", "entr: unknown key; did you mean enter?")
+    _fails(
+        tmp_path, "backtest.positions.entr=0.8", "backtest.positions.entr: unknown key; did you mean enter? (--params)"
+    )
 
 
 def test_a_misspelt_key_in_a_file_names_the_file(tmp_path, monkeypatch):

@@ -76,7 +76,7 @@ def _configuration() -> OmegaConfigLoader:
 
 
 def _explain(loader: OmegaConfigLoader, problem: Any) -> str:
-    path = tuple(str(part) for part in problem["loc"])
+    path = _without_tags(tuple(str(part) for part in problem["loc"]), loader["parameters"])
     name, place = ".".join(path), _place(loader, path)
     if problem["type"] == "extra_forbidden":
         close = get_close_matches(path[-1], known_keys(path[:-1], loader["parameters"]), n=1)
@@ -84,6 +84,19 @@ def _explain(loader: OmegaConfigLoader, problem: Any) -> str:
         return f"{name}: unknown key{hint} ({place})"
     value = f", got {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
     return f"{name}: {problem['msg'].removeprefix('Value error, ')}{value} ({place})"
+
+
+def _without_tags(path: tuple[str, ...], parameters: Any) -> tuple[str, ...]:
+    """The path without the tags of unions that pydantic puts in: the rule in `backtest.positions.sign.deadband`."""
+    kept: list[str] = []
+    here = parameters
+    for number, part in enumerate(path):
+        inside = isinstance(here, dict)
+        if inside and part not in here and number < len(path) - 1:
+            continue
+        kept.append(part)
+        here = here.get(part) if inside else None
+    return tuple(kept)
 
 
 def _place(loader: OmegaConfigLoader, path: tuple[str, ...]) -> str:
