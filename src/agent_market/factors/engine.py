@@ -147,7 +147,7 @@ def _run(program, inputs, kept, values, blocks, places, rules: Rules, threads: i
         run(blocks)
         return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, np.array_split(blocks, min(8 * threads, len(blocks)))))
+        list(pool.map(run, np.array_split(blocks, min(4 * threads, len(blocks)))))
 
 
 def block_rows(reach: int) -> int:
