@@ -1,59 +1,334 @@
-"""The embedded engine beside freqtrade's own backtester: the same trades, and the time that each takes.
+"""The embedded engine beside freqtrade's loop, vectorbt and backtesting.py on the same signals: CPU time and memory.
 
-Both trade the same positions on the same simulated candles in one run; the ratio is what counts, not the seconds.
+    python benchmarks/backtest.py            # all: some minutes, the first time some more for the set-up
+    python benchmarks/backtest.py --cases a --engines embedded vectorbt --repeats 3
+
+The set-up makes a virtual environment with vectorbt and backtesting.py beside this file (`.venv-peers`, 1 GB; it needs
+a package index). Each engine runs in a process of its own, on candles and signals that are in memory as it likes them;
+what is timed is the call that makes trades, equity and figures of them. The best of some calls counts, after a first
+one that may compile. CPU seconds are the measure: other work on the machine changes wall time far more. Where an engine
+is measured on a part, the table says so, and its time is scaled by candle.
 """
 
 import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
+import venv
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from agent_market import trading
-from agent_market.market import clean_candles, simulate
-from agent_market.market.options import MarketOptions
-from agent_market.trading.options import BacktestOptions
+HERE = Path(__file__).parent
+ENVIRONMENT = HERE / ".venv-peers"
+PACKAGES = ("vectorbt==1.2.0", "backtesting==0.6.6")
+FEE, SLIPPAGE, BALANCE = 0.001, 0.0002, 1_000_000.0
+
+CASES = {
+    "a": {"pairs": 1, "candles": 500_000, "timeframe": "1m", "stake": 1_000.0, "open": 1, "levels": [2.33]},
+    "b": {"pairs": 50, "candles": 20_000, "timeframe": "1h", "stake": 50_000.0, "open": 10, "levels": [2.33]},
+    "c": {"pairs": 1, "candles": 50_000, "timeframe": "1h", "stake": 100_000.0, "open": 1, "levels": "200"},
+}
+TITLES = {
+    "a": "1 pair x 500,000 1-minute candles",
+    "b": "50 pairs x 20,000 candles, shared cash, 10 open trades at most",
+    "c": "200 levels of a score x 50,000 candles, with final balance, trades, win rate, drawdown and Sharpe ratio",
+}
+PARTS = {"a": 40_000, "b": 1_000, "c": 50_000}  # candles that freqtrade is measured on; in (c) one level of the 200
+ENGINES = ("embedded", "freqtrade", "vectorbt", "backtesting.py")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--candles", type=int, default=10_000, help="per pair")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
+    parser.add_argument("--engines", nargs="*", default=list(ENGINES), choices=ENGINES)
+    parser.add_argument("--repeats", type=int, default=20, help="of each fast engine; the fastest counts")
+    parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-
-    market = MarketOptions(n_pairs=chosen.pairs, n_candles=chosen.candles, seed=1)
-    candles, _ = clean_candles(simulate(market), market)
-    positions = random_positions(candles)
-    options = BacktestOptions()
-    markets = trading.snapshot_markets(candles, fee=options.fee, trading_mode="spot")
-    arguments = (candles, positions, markets, options)
-    how = {"timeframe": "1h", "trading_mode": "spot"}
-
-    times: dict[str, list[float]] = {"embedded": [], "freqtrade": []}
-    for _ in range(chosen.repeats):
-        for name, engine in (("embedded", trading.simulate), ("freqtrade", trading.run_freqtrade)):
-            started = time.perf_counter()
-            result = engine(*arguments, **how)
-            times[name].append(time.perf_counter() - started)
-            if name == "embedded":
-                ours = result.trades
-    same = trading.compare_trades(ours, result.trades, starting_balance=options.starting_balance)
-
-    print(f"{len(candles):,} candles, {len(ours):,} trades: {same['verdict']}")
-    for name, seconds in times.items():
-        print(f"{name:10s} min {min(seconds):6.2f} s  median {np.median(seconds):6.2f} s")
-    ratios = np.divide(times["freqtrade"], times["embedded"])
-    print(f"freqtrade / embedded: min {ratios.min():.0f}  median {np.median(ratios):.0f}  max {ratios.max():.0f}")
+    if chosen.side:
+        name, folder, repeats = chosen.side
+        print(json.dumps(SIDES[name](Path(folder), int(repeats))))
+        return
+    peers = set_up() if set(chosen.engines) & {"vectorbt", "backtesting.py"} else None
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; Python {sys.version.split()[0]}\n")
+    show_compilation()
+    for case in chosen.cases:
+        with tempfile.TemporaryDirectory() as folder:
+            write_case(case, Path(folder))
+            compare(case, Path(folder), chosen.engines, peers, chosen.repeats)
 
 
-def random_positions(candles: pd.DataFrame) -> pd.DataFrame:
-    """Positions that change at random, about once in 20 candles."""
-    rng = np.random.default_rng(0)
-    change = rng.random(len(candles)) < 0.05
-    drawn = pd.Series(np.where(change, rng.integers(0, 2, len(candles)), np.nan))
-    held = drawn.groupby(candles["pair"].astype(str)).ffill().fillna(0.0)
-    return candles[["pair", "date"]].assign(position=held.to_numpy())
+def set_up() -> str:
+    """The Python of the peers' environment, which is made if it is not there."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not (ENVIRONMENT / "ready").exists():
+        print(f"making {ENVIRONMENT} …", flush=True)
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)
+        (ENVIRONMENT / "ready").touch()
+    return str(python)
+
+
+def write_case(case: str, folder: Path) -> None:
+    """Random candles on a tick of 0.01 and a random score; a long is entered above a level and left below its negative.
+
+    Nothing is entered shortly before the end, so that no engine's way to end a backtest counts.
+    """
+    described = CASES[case]
+    rng, shape = np.random.default_rng(1), (described["candles"], described["pairs"])
+    moves = rng.standard_t(4, shape) * (0.0008 if described["timeframe"] == "1m" else 0.004)
+    close = np.round(100 * np.exp(np.cumsum(moves - moves.mean(axis=0), axis=0)), 2)
+    opening = np.vstack([np.full(shape[1], 100.0), close[:-1]])
+    high = np.round(np.maximum(opening, close) * (1 + rng.gamma(2, 0.0005, shape)), 2)
+    low = np.round(np.minimum(opening, close) * (1 - rng.gamma(2, 0.0005, shape)), 2)
+    score = rng.normal(0, 1, shape)
+    score[-20:] = np.minimum(score[-20:], 0.0)
+    score[-10:] = -9.0
+    levels = np.linspace(1.5, 3.0, 200) if described["levels"] == "200" else np.array(described["levels"])
+    np.savez(folder / "case.npz", open=opening, high=high, low=low, close=close, score=score, levels=levels)
+    rest = {"fee": FEE + SLIPPAGE, "balance": BALANCE, "stake": described["stake"], "open": described["open"]}
+    (folder / "case.json").write_text(json.dumps({"case": case, **rest}), encoding="utf-8")
+
+
+# ---- our side and freqtrade, in processes of their own
+
+
+def load(folder: Path, part: int | None = None):
+    """Candles, predictions, markets, options and levels as our engine takes them; the first `part` candles or all."""
+    from agent_market.trading import BacktestOptions, snapshot_markets
+
+    described = CASES[json.loads((folder / "case.json").read_text(encoding="utf-8"))["case"]]
+    with np.load(folder / "case.npz") as stored:
+        arrays = {name: stored[name][:part] for name in ("open", "high", "low", "close", "score")}
+        levels = pd.DataFrame({"enter_long": stored["levels"], "exit_long": -stored["levels"]})
+    n_candles, n_pairs = arrays["open"].shape
+    frequency = described["timeframe"].replace("m", "min")
+    dates = pd.date_range("2020-01-01", periods=n_candles, freq=frequency, tz="UTC", unit="ms")
+    names = pd.Index([f"C{number:02d}/USDT" for number in range(n_pairs)])
+    columns = {name: values.T.ravel() for name, values in arrays.items()}
+    pair = pd.Categorical.from_codes(np.repeat(np.arange(n_pairs), n_candles), names)
+    table = pd.DataFrame({"pair": pair, "date": np.tile(dates, n_pairs), **columns, "volume": 1.0})
+    table["date"] = pd.DatetimeIndex(table["date"]).as_unit("ms")
+    candles, predictions = table.drop(columns="score"), table[["pair", "date", "score"]]
+    markets = snapshot_markets(candles, fee=FEE, trading_mode="spot")
+    for market in markets.values():
+        market["precision"]["amount"] = 1e-8
+        market["limits"]["amount"]["min"] = market["limits"]["cost"]["min"] = None
+    options = BacktestOptions(
+        starting_balance=BALANCE,
+        stake_amount=described["stake"],
+        max_open_trades=described["open"],
+        tradable_balance_ratio=1.0,
+        fee=FEE,
+        slippage=SLIPPAGE,
+    )
+    how = {"timeframe": described["timeframe"], "trading_mode": "spot"}
+    return candles, predictions.rename(columns={"score": "prediction"}), markets, options, levels, how
+
+
+def run_embedded(folder: Path, repeats: int) -> dict:
+    """One level of a score: signals packed, trades and equity; the market is prepared before."""
+    from agent_market.trading import engine, simulate, threshold_signals
+    from agent_market.trading.book import prepare_market, prepare_signals
+    from agent_market.trading.window import select_window
+
+    candles, predictions, markets, options, levels, how = load(folder)
+    signals = threshold_signals(predictions, levels.loc[0])
+    window = select_window(candles, signals, markets, options, **how)
+    market = prepare_market(window.candles, markets, step=window.step, trading_mode="spot")
+    prepared = prepare_signals(window.signals, market)
+    before = peak_mb()
+    found = measured(lambda: engine.run_backtest(market, prepared, options), repeats)
+    whole = measured(lambda: simulate(candles, signals, markets, options, **how), max(repeats // 4, 2))
+    result = found.pop("result")
+    return found | {
+        "before_mb": before,
+        "peak_mb": peak_mb(),
+        "trades": len(result.trades),
+        "final": float(result.equity["equity"].iloc[-1]),
+        "whole_cpu": whole["cpu"],
+        "version": "numba " + version("numba"),
+    }
+
+
+def sweep_embedded(folder: Path, repeats: int) -> dict:
+    """All levels, tables in and tables out; with one thread and with two."""
+    from agent_market.trading import sweep_thresholds
+
+    candles, predictions, markets, options, levels, how = load(folder)
+    before = peak_mb()
+
+    def run(threads: int):
+        return sweep_thresholds(candles, predictions, markets, options, levels, threads=threads, **how)
+
+    found = measured(lambda: run(1), max(repeats // 4, 2))
+    two = measured(lambda: run(2), max(repeats // 4, 2))
+    result = found.pop("result")
+    return found | {
+        "before_mb": before,
+        "peak_mb": peak_mb(),
+        "trades": int(result["trades"].sum()),
+        "final": float(result["final_balance"].sum()),
+        "two_wall": two["wall"],
+        "two_cpu": two["cpu"],
+        "version": "numba " + version("numba"),
+    }
+
+
+def run_freqtrade_part(folder: Path, repeats: int) -> dict:
+    """freqtrade's `Backtesting.backtest`, its loop, after loading; on a part of the candles."""
+    from freqtrade.optimize.backtesting import Backtesting
+
+    from agent_market.trading import run_freqtrade, threshold_signals
+
+    part = PARTS[json.loads((folder / "case.json").read_text(encoding="utf-8"))["case"]]
+    candles, predictions, markets, options, levels, how = load(folder, part)
+    signals = threshold_signals(predictions, levels.loc[len(levels) // 2])
+    loop, spent = Backtesting.backtest, []
+
+    def timed(*args, **kwargs):
+        wall, cpu = time.perf_counter(), time.process_time()
+        content = loop(*args, **kwargs)
+        spent.append({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
+        return content
+
+    Backtesting.backtest = timed
+    before = peak_mb()
+    result = run_freqtrade(candles, signals, markets, options, **how)
+    return spent[0] | {
+        "before_mb": before,
+        "peak_mb": peak_mb(),
+        "trades": len(result.trades),
+        "final": result.summary["final_balance"],
+        "part": len(candles),
+        "version": "freqtrade " + version("freqtrade"),
+    }
+
+
+def compile_once(folder: Path, repeats: int) -> dict:
+    """The first backtest of a process: the kernel is compiled if numba's cache is empty, else read from it."""
+    from agent_market.trading import simulate, threshold_signals
+
+    candles, predictions, markets, options, levels, how = load(folder, 200)
+    signals = threshold_signals(predictions, levels.loc[0])
+    wall, cpu = time.perf_counter(), time.process_time()
+    simulate(candles, signals, markets, options, **how)
+    return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+SIDES = {
+    "embedded": run_embedded,
+    "sweep": sweep_embedded,
+    "freqtrade": run_freqtrade_part,
+    "compile": compile_once,
+}
+
+
+def measured(call, repeats: int) -> dict:
+    """The best CPU and wall time of some calls after a first one, whose time is told apart."""
+    start = time.process_time()
+    result = call()
+    first, cpu, wall = time.process_time() - start, [], []
+    for _ in range(repeats):
+        start, began = time.process_time(), time.perf_counter()
+        result = call()
+        cpu.append(time.process_time() - start)
+        wall.append(time.perf_counter() - began)
+    return {"result": result, "first": first, "cpu": min(cpu), "wall": min(wall)}
+
+
+def version(package: str) -> str:
+    from importlib.metadata import version as installed
+
+    return installed(package)
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held (ru_maxrss would begin with that of the process it came from)."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
+
+
+# ---- the tables
+
+
+def run_side(name: str, folder: Path, repeats: int = 1, environment: dict[str, str] | None = None) -> dict:
+    command = [sys.executable, __file__, "--side", name, str(folder), str(repeats)]
+    return read_last_line(command, environment)
+
+
+def run_peer(python: str, engine: str, folder: Path, repeats: int) -> dict:
+    return read_last_line([python, str(HERE / "backtest_rivals.py"), engine, str(folder), str(repeats)])
+
+
+def read_last_line(command: list[str], environment: dict[str, str] | None = None) -> dict:
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def show_compilation() -> None:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+        write_case("b", Path(folder))
+        environment = {"NUMBA_CACHE_DIR": cache}
+        cold, warm = (run_side("compile", Path(folder), environment=environment) for _ in range(2))
+    print(f"First backtest of a process: compiled {cold['cpu']:.1f} s CPU, {cold['wall']:.1f} s wall", end="; ")
+    print(f"with the kernels in numba's cache {warm['cpu']:.2f} s CPU, {warm['wall']:.2f} s wall\n")
+
+
+def compare(case: str, folder: Path, engines: list[str], peers: str | None, repeats: int) -> None:
+    described = CASES[case]
+    n_levels = 200 if case == "c" else 1
+    bars = described["pairs"] * described["candles"] * n_levels
+    runs = {}
+    if "embedded" in engines:
+        runs["embedded"] = run_side("sweep" if case == "c" else "embedded", folder, repeats)
+    if "freqtrade" in engines:
+        runs["freqtrade"] = scaled(run_side("freqtrade", folder), bars)
+    if "vectorbt" in engines:
+        for engine in run_peer(peers, "engines", folder, 0)["vectorbt"][case]:
+            runs[engine] = run_peer(peers, engine, folder, 2 if case == "c" else repeats)
+    if "backtesting.py" in engines and case != "b":
+        run = run_peer(peers, "backtesting.py", folder, 1)
+        runs["backtesting.py"] = scaled(run, bars) if "part" in run else run
+    print(f"Case ({case}): {TITLES[case]}; best call, {repeats} of the fast engines")
+    print(f"{'':26s}{'CPU s':>10s}{'ratio':>9s}{'ns/bar':>10s}{'trades':>9s}{'peak MB':>9s}{'of it run':>10s}")
+    for name, run in runs.items():
+        show(name, run, runs.get("embedded", run), bars)
+    if "embedded" in runs:
+        show_extras(case, runs)
+    print()
+
+
+def scaled(run: dict, bars: int) -> dict:
+    return run | {"cpu": run["cpu"] * bars / run["part"], "scaled": f"measured on {run['part']:,} candles, scaled"}
+
+
+def show(name: str, run: dict, ours: dict, bars: int) -> None:
+    line = (
+        f"{name:26s}{run['cpu']:10.4f}{run['cpu'] / ours['cpu']:9.1f}{1e9 * run['cpu'] / bars:10.2f}{run['trades']:9d}"
+    )
+    line += f"{run['peak_mb']:9.0f}{run['peak_mb'] - run['before_mb']:10.0f}   {run['version']}"
+    print(line + "".join(f"; {run[key]}" for key in ("scaled", "note") if key in run), flush=True)
+
+
+def show_extras(case: str, runs: dict[str, dict]) -> None:
+    ours = runs["embedded"]
+    if case == "c":
+        print(f"two threads instead of one: {ours['wall'] / ours['two_wall']:.2f} x in wall", end=", ")
+        print(f"{ours['two_cpu'] / ours['cpu']:.2f} x the CPU; load {os.getloadavg()[0]:.1f}")
+    else:
+        print(f"with checks, ticks and preparation of the market, tables in: {ours['whole_cpu']:.3f} s CPU")
+    if case != "b":
+        for name in runs:
+            if name.startswith("vectorbt"):
+                difference = abs(runs[name]["final"] - ours["final"])
+                print(f"final balance, embedded and {name}: difference {difference:.6f} of {ours['final']:,.2f}")
 
 
 if __name__ == "__main__":

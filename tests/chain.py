@@ -48,7 +48,8 @@ def run_chain(
     )
     positions = trading.decide_positions(predictions, BACKTEST.positions, allow_short=False)
     markets = markets or trading.snapshot_markets(candles, fee=BACKTEST.fee, trading_mode="spot")
-    result = trading.simulate(candles, positions, markets, BACKTEST, timeframe="1h", trading_mode="spot")
+    signals = trading.signals_of(positions)
+    result = trading.simulate(candles, signals, markets, BACKTEST, timeframe="1h", trading_mode="spot")
     return Outcome(table, labels, folds, predictions, positions, result.trades, result.equity)
 
 

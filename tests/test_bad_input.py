@@ -137,6 +137,7 @@ def test_a_misspelt_key_in_a_file_names_the_file(tmp_path, monkeypatch):
     (conf / "local").mkdir()
     for file in (PROJECT / "conf/base/parameters").iterdir():
         (conf / "base/parameters" / file.name).write_text(file.read_text())
+    (conf / "base" / "globals.yml").write_text((PROJECT / "conf/base/globals.yml").read_text())
     market = conf / "base/parameters/market.yml"
     market.write_text(market.read_text().replace("n_pairs:", "n_pears:"))
     loader = OmegaConfigLoader(str(conf), **CONFIG_LOADER_ARGS)
@@ -152,7 +153,7 @@ def test_fold_windows_longer_than_the_data(tmp_path):
         "cover 75 days",
         args=("--pipelines", "data_engineering,feature_store"),
         saved={"candles.parquet", "data_quality.parquet", "factors.json", "features", "labels.parquet"}
-        | {"market_snapshot.json"},
+        | {"funding_rates.parquet", "market_snapshot.json"},
     )
 
 
@@ -162,7 +163,13 @@ def test_a_factor_without_a_value(tmp_path):
         "features.factors.hopeless=log(-$volume)",
         "Error: factor 'hopeless' is NaN on all",
         args=("--pipelines", "data_engineering,feature_store"),
-        saved={"candles.parquet", "data_quality.parquet", "factors.json", "market_snapshot.json"},
+        saved={
+            "candles.parquet",
+            "data_quality.parquet",
+            "factors.json",
+            "funding_rates.parquet",
+            "market_snapshot.json",
+        },
     )
 
 
@@ -179,5 +186,5 @@ def test_a_constant_label(tmp_path, datadir):
         "training.horizon",
         args=("--pipelines", "data_engineering,feature_store,ml_training"),
         saved={"candles.parquet", "data_quality.parquet", "factors.json", "features", "labels.parquet"}
-        | {"folds.parquet", "market_snapshot.json"},
+        | {"folds.parquet", "funding_rates.parquet", "market_snapshot.json"},
     )

@@ -13,10 +13,17 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from agent_market.parameters import RESERVED
-from projects import PROJECT, kedro, only_version, stored
+from projects import PROJECT, kedro, kedro_on_a_terminal, only_version, stored
 
-MODELS = ["ridge", "lightgbm", "xgboost", "catboost", "lightgbm_up"]
-HEAVY = ("torch", "freqtrade", "lightgbm", "catboost", "stable_baselines3", "xgboost", "sklearn")
+STAGES = {
+    "ml_training": ["ridge", "lightgbm", "xgboost", "catboost", "lightgbm_up"],
+    "dl_training": ["mlp", "lstm", "transformer"],
+}
+MODELS = [model for models in STAGES.values() for model in models]
+HEAVY = (
+    "torch", "freqtrade", "lightgbm", "catboost", "stable_baselines3", "xgboost", "sklearn", "safetensors", "onnx",
+    "onnxruntime",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +53,24 @@ def test_listing_the_pipelines_imports_no_heavy_library():
     run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     names, heavy = run.stdout.strip().splitlines()[-2:]
     assert heavy == "[]"
-    assert names == str(["__default__", "backtest", "data_engineering", "feature_store", "ml_training", "reporting"])
+    expected = [
+        "__default__",
+        "backtest",
+        "data_engineering",
+        "dl_training",
+        "feature_store",
+        "ml_training",
+        "reporting",
+    ]
+    assert names == str(expected)
 
 
 def test_every_stage_is_a_namespace_and_every_model_one_inside(pipelines):
     for name, pipeline in pipelines.items():
         if name != "__default__":
             assert {node.namespace.split(".")[0] for node in pipeline.nodes} == {name}
-    assert {node.namespace for node in pipelines["ml_training"].nodes} == {f"ml_training.{m}" for m in MODELS}
+    for stage, models in STAGES.items():
+        assert {node.namespace for node in pipelines[stage].nodes} == {f"{stage}.{model}" for model in models}
 
 
 def test_every_dataset_is_declared_with_a_version_and_a_layer(pipelines, monkeypatch, tmp_path):
@@ -123,8 +140,14 @@ def test_the_leaderboard_has_every_model_and_benchmark(data):
     leaderboard = pd.read_parquet(only_version(data, "08_reporting/leaderboard.parquet"))
     assert set(leaderboard["model"]) == {*MODELS, "buy_and_hold", "always_flat"}
     models = leaderboard[leaderboard["model"].isin(MODELS)]
-    for column in ("total_return", "rank_ic", "rank_ic_t", "r2_oos", "hit_rate", "freqtrade_total_return"):
+    for column in ("total_return", "rank_ic", "rank_ic_t", "r2_oos", "hit_rate", "freqtrade_total_return", "fit_steps"):
         assert models[column].notna().all(), column
+    spread = models.set_index("model")[["n_seeds", "rank_ic_seed_mean", "rank_ic_seed_std"]]
+    assert spread.loc[STAGES["dl_training"]].notna().all(axis=None)
+    assert spread.loc[STAGES["ml_training"]].isna().all(axis=None)
+    assert re.search(
+        r"± 0\.\d+<span class=\"interval\">over 2 seeds", only_version(data, "08_reporting/report.html").read_text()
+    )
 
 
 def test_a_stored_model_repeats_its_predictions(data, monkeypatch, pipelines):
@@ -149,7 +172,10 @@ def test_the_same_seed_gives_the_same_bytes(data):
     names = set(versions)
     assert {"07_model_output/trades.parquet", "08_reporting/leaderboard.parquet"} < names
     for name, (first, second) in versions.items():
-        if first.is_file():
+        if name.endswith("/fits.parquet"):
+            one, other = (pd.read_parquet(path).drop(columns="seconds") for path in (first, second))
+            pd.testing.assert_frame_equal(one, other)
+        elif first.is_file():
             assert first.read_bytes() == second.read_bytes(), name
     for model in MODELS:
         first, second = versions[f"06_models/{model}/model"]
@@ -157,7 +183,7 @@ def test_the_same_seed_gives_the_same_bytes(data):
 
 
 def test_a_pipeline_runs_alone_on_what_an_earlier_run_stored(data):
-    for name in ("data_engineering", "feature_store", "ml_training", "backtest", "reporting"):
+    for name in ("data_engineering", "feature_store", *STAGES, "backtest", "reporting"):
         run = kedro("run", "--env", "test", "--pipelines", name, data=data)
         assert run.returncode == 0, f"{name}: {run.stderr}"
 
@@ -177,6 +203,38 @@ def test_a_model_can_be_added_from_the_command_line(data):
     assert run.returncode == 0, run.stderr
     facts = json.loads((only_version(data, "06_models/quick/model") / "adapter.json").read_text())
     assert facts["options"]["n_estimators"] == 3
+
+
+def test_a_network_runs_alone_and_its_fits_are_seen_on_a_terminal(data):
+    slow = "models.lstm.epochs=20,models.lstm.patience=0,models.lstm.seeds=1"  # enough to be seen
+    told = kedro_on_a_terminal(
+        "run", "--env", "test", "--namespaces", "dl_training.lstm", "--params", slow, data=data
+    )  # fmt: skip
+    assert "lstm, fold 0" in told
+    assert re.search(r"\d/20 .*loss [\d.]+, IC [+-][\d.]+, [\d,]+ samples/s", told)
+    for fold in range(2):
+        assert told.count(f"lstm regression, fold {fold}: ") == 1, "each line of the log stands there once"
+    assert not list((data / "06_models" / "_checkpoints").glob("*")), "checkpoints of finished fits are deleted"
+
+
+def test_a_warm_start_stands_beside_its_cold_twin(data):
+    twin = "adapter=lightgbm,models.{0}.n_estimators=20,models.{0}.early_stopping=0"
+    warm = "models.warm." + twin.format("warm") + ",models.warm.warm_start=true"
+    cold = "models.cold." + twin.format("cold")
+    for name, parameters in (("warm", warm), ("cold", cold)):
+        run = kedro(
+            "run", "--env", "test", "--namespaces", f"ml_training.{name}", "--params", parameters, data=data
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+    fits = {name: pd.read_parquet(only_version(data, f"08_reporting/{name}/fits.parquet")) for name in ("warm", "cold")}
+    assert fits["warm"]["warm_start"].tolist() == [False, True]
+    assert fits["cold"]["warm_start"].tolist() == [False, False]
+    metrics = {
+        name: json.loads(only_version(data, f"08_reporting/{name}/metrics.json").read_text()) for name in fits
+    }  # fmt: skip
+    assert [metrics[name]["warm_start"] for name in ("warm", "cold")] == [True, False]
+    assert metrics["warm"]["fit_steps_by_fold"] == [20, 20]
+    assert metrics["warm"]["rank_ic"] != metrics["cold"]["rank_ic"]
 
 
 def test_lineage_can_be_built_without_a_network(data, tmp_path):

@@ -109,3 +109,30 @@ def convert_factors(factors: str, dialect: str) -> None:
         click.echo(line, err=True)
     if failed:
         raise SystemExit(1)
+
+
+@cli.group()
+def freqtrade() -> None:
+    """Take trained models to freqtrade."""
+
+
+@freqtrade.command()
+@click.option("--model", required=True, help="A configured model, such as lightgbm or ml_training.lightgbm.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("user_data"),
+    show_default=True,
+    help="Folder to write to.",
+)
+@click.option("--version", help="The run whose model is wanted, by its timestamp; the newest without it.")
+@click.option("--data/--no-data", default=True, show_default=True, help="Write the candles as well.")
+@click.option("--force", is_flag=True, help="Replace what an earlier export wrote; other files stay in any case.")
+@click.option("--env", "-e", help="Kedro's configuration environment.")
+@_plainly
+def export(model: str, output: Path, version: str | None, data: bool, force: bool, env: str | None) -> None:
+    """Write strategy, configuration, model and candles of MODEL as a user_data folder of freqtrade."""
+    from agent_market.exporting import export_model
+
+    for line in export_model(model, output, version=version, data=data, force=force, env=env):
+        click.echo(line)

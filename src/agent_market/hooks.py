@@ -1,6 +1,7 @@
 """What a run shows: a progress bar while it works, the leaderboard and the report's path when it is done."""
 
 import logging
+import sys
 from typing import Any
 
 from kedro.framework.hooks import hook_impl
@@ -10,10 +11,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 from rich.table import Table
+
+from agent_market import adapters
+from agent_market.progress import unwatch, watch
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +36,22 @@ COLUMNS = {
 
 
 class _Bar(logging.Handler):
-    """Turns the runner's records of completed nodes into one live bar, whatever the runner."""
+    """A live bar of the run, from the runner's records of completed nodes, and below it one of each running fit."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[facts]}"),
             console=console,
         )
-        self.task = self.progress.add_task("starting", total=None)
+        self.task = self.progress.add_task("starting", total=None, facts="")
+        self.fits: dict[tuple[str, int], TaskID] = {}
+        self.moved: list[logging.StreamHandler] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == "Completed node: %s":
@@ -51,6 +59,45 @@ class _Bar(logging.Handler):
         elif record.msg == "Completed %d out of %d tasks":
             done, total = record.args
             self.progress.update(self.task, completed=done, total=total)
+
+    def show_fit(self, model: str, fold: int, progress: adapters.Progress) -> None:
+        """Move the bar of one fit; it goes when the fit has ended."""
+        if progress.step >= progress.steps:
+            if (ended := self.fits.pop((model, fold), None)) is not None:
+                self.progress.remove_task(ended)
+            return
+        if (model, fold) not in self.fits:
+            self.fits[model, fold] = self.progress.add_task(f"  {model}, fold {fold}", total=None, facts="")
+        self.progress.update(
+            self.fits[model, fold], completed=progress.step, total=progress.steps, facts=_facts(progress)
+        )
+
+    def start(self) -> None:
+        """Show the bar; what is logged meanwhile comes to stand above it."""
+        terminal = sys.stderr
+        self.progress.start()  # from here on sys.stderr is rich's, which keeps the bar below what is written
+        named = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+        for handler in {h for logger in (logging.root, *named) for h in logger.handlers}:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is terminal:
+                handler.setStream(sys.stderr)
+                self.moved.append(handler)
+        logging.getLogger().addHandler(self)
+        watch(self.show_fit)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        unwatch(self.show_fit)
+        logging.getLogger().removeHandler(self)
+        self.progress.stop()
+        for handler in self.moved:
+            handler.setStream(sys.stderr)
+
+
+def _facts(progress: adapters.Progress) -> str:
+    facts = [f"loss {progress.loss:.4g}"] if progress.loss is not None else []
+    facts += [f"IC {progress.ic:+.3f}"] if progress.ic is not None else []
+    facts += [f"{progress.rate:,.0f} samples/s"] if progress.rate is not None else []
+    return ", ".join(facts)
 
 
 class ProgressHooks:
@@ -65,8 +112,7 @@ class ProgressHooks:
         console = Console(stderr=True)
         if console.is_terminal:
             self._bar = _Bar(console)
-            logging.getLogger().addHandler(self._bar)
-            self._bar.progress.start()
+            self._bar.start()
 
     @hook_impl
     def before_node_run(self, node: Any) -> None:
@@ -85,8 +131,7 @@ class ProgressHooks:
 
     def _close(self) -> None:
         if self._bar is not None:
-            self._bar.progress.stop()
-            logging.getLogger().removeHandler(self._bar)
+            self._bar.stop()
             self._bar = None
 
 

@@ -15,7 +15,8 @@ def run_parallel(calls: Iterable[Any], *, n_jobs: int, backend: Backend) -> list
     calls = list(calls)
     workers = min(len(calls), os.cpu_count() or 1) if n_jobs == -1 else n_jobs
     try:
-        return joblib.Parallel(n_jobs=workers, backend=backend)(calls)
+        # Large arrays reach processes as memory maps; torch warns of read-only ones, "c" copies what is written.
+        return joblib.Parallel(n_jobs=workers, backend=backend, mmap_mode="c")(calls)
     finally:
         if backend == "loky" and multiprocessing.parent_process() is not None:
             # A process that some runner started would wait for its idle workers for minutes before it ends.

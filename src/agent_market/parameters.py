@@ -20,6 +20,7 @@ RESERVED = {
     "always_flat",
     "backtest",
     "buy_and_hold",
+    "candles",
     "engine_comparison",
     "equity",
     "folds",

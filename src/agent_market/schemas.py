@@ -37,6 +37,13 @@ class Candles(_Panel):
         return (table["low"] <= body.min(axis=1)) & (body.max(axis=1) <= table["high"])
 
 
+class FundingRates(_Panel):
+    """What longs pay to shorts at `date`, as a fraction of the position's worth at `mark_price`; none for spot."""
+
+    funding_rate: Series[float]
+    mark_price: Series[float] = pa.Field(gt=0)
+
+
 class Features(_Panel):
     """One float32 column per factor, beside the keys."""
 
@@ -73,10 +80,11 @@ class Folds(pa.DataFrameModel):
 
 
 class Predictions(_Panel):
-    """Out-of-sample predictions of one model."""
+    """Out-of-sample predictions of one model; of an ensemble of seeds, also what each of them says."""
 
     fold: Series[int] = pa.Field(ge=0)
     prediction: Series[float]
+    prediction_seed: Series[float] | None = pa.Field(alias=r"^prediction_seed\d+$", regex=True)
     kind: Series[str] = pa.Field(isin=["return", "probability", "position", "score"])
 
 

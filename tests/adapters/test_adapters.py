@@ -2,9 +2,10 @@ import numpy as np
 import optuna
 import pytest
 
-from agent_market.adapters import BUILT_IN, get_adapter, parse_model_options, stage_of
+from agent_market.adapters import BUILT_IN, get_adapter, parse_model_options, resumes, stage_of, warm_starts
 from agent_market.errors import ParameterError
 from agent_market.learning.samples import build_samples
+from agent_market.parameters import Parameters
 from panels import random_candles, random_features
 
 FEATURES = random_features(random_candles(2, 300))
@@ -57,6 +58,19 @@ def test_an_unknown_adapter_lists_the_known_ones():
         get_adapter("no.such.module")
     with pytest.raises(ParameterError, match=r"json\.decoder is no adapter: it lacks Options"):
         get_adapter("json.decoder")
+
+
+def test_which_adapters_go_on_from_an_earlier_model():
+    can = {name for name in BUILT_IN if warm_starts(get_adapter(name))}
+    assert can == {"catboost", "lightgbm", "torch", "xgboost"}
+    assert resumes(get_adapter("toys.descent"))
+    assert not resumes(get_adapter("lightgbm"))
+    blocks = ("market", "features", "labels", "folds", "training", "backtest")
+    ridge = {"ridge": {"adapter": "sklearn", "warm_start": True}}
+    with pytest.raises(
+        ValueError, match=r"models\.ridge\n.*warm_start is true, but models of adapter 'sklearn' cannot"
+    ):
+        Parameters.model_validate({"models": ridge, **{block: {} for block in blocks}})
 
 
 def test_an_adapter_may_be_any_module_by_its_dotted_path(tmp_path, monkeypatch):

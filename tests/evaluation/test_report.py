@@ -38,6 +38,17 @@ def render(small, **changes):
     return render_report(**(parts | changes))
 
 
+def test_the_spread_over_seeds_stands_on_the_leaderboard(small_run):
+    name = small_run.leaderboard["model"].iloc[0]
+    spread = {"rank_ic_seed_mean": 0.034, "rank_ic_seed_std": 0.0042, "n_seeds": 3}
+    table = small_run.leaderboard.astype(dict.fromkeys(spread, object))
+    table.loc[table["model"] == name, list(spread)] = list(spread.values())
+    page = render(small_run, leaderboard=table, figures={})
+    assert '0.0340 ± 0.0042<span class="interval">over 3 seeds</span>' in page
+    assert "RankIC of seeds" in page
+    assert "± " not in render(small_run, figures={}).replace(plotly.offline.get_plotlyjs(), "")
+
+
 @pytest.fixture(scope="module")
 def page(small_run):
     return render(small_run)

@@ -92,6 +92,18 @@ def test_processes_give_the_same_predictions_as_threads():
     pd.testing.assert_frame_equal(threads, processes)
 
 
+def test_networks_are_the_same_whatever_is_fitted_beside_them():
+    import torch
+
+    threads = torch.get_num_threads()
+    ways = ({"n_jobs": 1}, {"n_jobs": 3}, {"n_jobs": 2, "backend": "loky"})
+    network = {"network": "lstm", "hidden": 4, "lookback": 4, "chunk": 16, "epochs": 2, "seeds": 2}
+    first, *others = (_run("torch", training=TrainingOptions(horizon=2, **way), **network)[1] for way in ways)
+    for other in others:
+        pd.testing.assert_frame_equal(first, other, check_exact=True)
+    assert torch.get_num_threads() == threads
+
+
 @pytest.mark.parametrize("adapter", ["sklearn", "lightgbm", "xgboost", "catboost"])
 def test_a_folds_model_sees_nothing_after_its_validation_window(adapter):
     fold = FOLDS.iloc[0]

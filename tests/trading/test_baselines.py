@@ -29,6 +29,25 @@ def test_buy_and_hold_of_futures_is_long(written_candles):
     assert result.trades["profit_abs"].tolist() == [9900 * 0.2]
 
 
+def test_buy_and_hold_knows_no_stop_no_roi_no_leverage_and_no_fixed_stake(written_candles):
+    candles = written_candles(AAA_USDT_USDT=[100, 100, 120, 60, 90])
+    markets = snapshot_markets(candles, fee=0, trading_mode="futures")
+    options = BacktestOptions(fee=0, slippage=0, stoploss=-0.1, minimal_roi={0: 0.01}, leverage=10, stake_amount=50)
+    span = {"start": START, "end": candles["date"].max(), "timeframe": "1h"}
+    (trade,) = buy_and_hold(candles, markets, options, **span).trades.to_dict("records")
+    assert trade["profit_abs"] == pytest.approx(9900 * -0.1)
+
+
+def test_buy_and_hold_of_futures_pays_funding(written_candles):
+    candles = written_candles(AAA_USDT_USDT=[100, 100, 100, 100])
+    markets = snapshot_markets(candles, fee=0, trading_mode="futures")
+    rates = {"pair": "AAA/USDT:USDT", "date": [START + 2 * HOUR], "funding_rate": 0.01, "mark_price": 100.0}
+    span = {"start": START, "end": candles["date"].max(), "timeframe": "1h"}
+    options = BacktestOptions(fee=0, slippage=0)
+    (trade,) = buy_and_hold(candles, markets, options, **span, funding=pd.DataFrame(rates)).trades.to_dict("records")
+    assert trade["profit_abs"] == pytest.approx(-99)
+
+
 def test_buy_and_hold_does_not_sell_in_a_hole_of_the_candles(written_candles):
     candles = written_candles(A_USDT=[10.5, 11, 12, 13, 14]).drop(index=2)
     markets = snapshot_markets(candles, fee=0, trading_mode="spot")

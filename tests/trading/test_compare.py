@@ -38,6 +38,7 @@ def test_same_trades_are_equal(trades):
     assert report["matched"] == 2
     assert report["final_balance_embedded"] == report["final_balance_freqtrade"] == pytest.approx(1008.79)
     assert set(report["max_abs_difference"].values()) == {0.0}
+    assert report["exit_reasons"] == {"exit_signal": [2, 2]}
     assert json.loads(json.dumps(report)) == report
 
 
@@ -55,7 +56,15 @@ def test_trade_that_closed_elsewhere_differs_on_both_sides(trades):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("profit_abs", 9.7901), ("open_rate", 50.01), ("amount", 2.001), ("exit_reason", "roi")]
+    ("column", "value"),
+    [
+        ("profit_abs", 9.7901),
+        ("open_rate", 50.01),
+        ("amount", 2.001),
+        ("exit_reason", "roi"),
+        ("leverage", 2.0),
+        ("funding_fees", 0.1),
+    ],
 )
 def test_matched_trade_with_other_contents_is_unlike(trades, column, value):
     other = trades.copy()
@@ -63,6 +72,12 @@ def test_matched_trade_with_other_contents_is_unlike(trades, column, value):
     report = compare_trades(trades, other, starting_balance=1000)
     assert (report["matched"], report["matched_but_unlike"]) == (2, 1)
     assert report["verdict"] == "1 of 2 trades differ"
+
+
+def test_exit_reasons_are_counted_in_both_engines(trades):
+    other = trades.assign(exit_reason=["roi", "exit_signal"])
+    report = compare_trades(trades, other, starting_balance=1000)
+    assert report["exit_reasons"] == {"exit_signal": [2, 1], "roi": [0, 1]}
 
 
 def test_last_digit_that_freqtrade_rounds_is_no_difference(trades):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from agent_market.errors import DataError, ParameterError
-from agent_market.trading import BacktestOptions, simulate, snapshot_markets
+from agent_market.trading import BacktestOptions, signals_of, simulate, snapshot_markets
 
 START = pd.Timestamp("2024-01-29", tz="UTC")
 HOUR = pd.Timedelta("1h")
@@ -14,7 +14,7 @@ def _simulate(candles, positions, options, *, mode="spot", step=0.01):
     markets = snapshot_markets(candles, fee=options.fee, trading_mode=mode)
     for market in markets.values():
         market["precision"]["amount"] = market["limits"]["amount"]["min"] = step
-    return simulate(candles, positions, markets, options, timeframe="1h", trading_mode=mode)
+    return simulate(candles, signals_of(positions), markets, options, timeframe="1h", trading_mode=mode)
 
 
 def _summary(trades):

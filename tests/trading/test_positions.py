@@ -3,13 +3,16 @@ import pandas as pd
 import pytest
 
 from agent_market.errors import DataError
-from agent_market.trading import QuantileRule, SignRule, ThresholdRule, decide_positions, wait_out_gaps
+from agent_market.trading import QuantileRule, SignRule, ThresholdRule, TopKRule, decide_positions, wait_out_gaps
+from agent_market.trading.positions import trailing_quantiles
 
 RULES = [
     SignRule(deadband=0.2),
     ThresholdRule(enter=1.0, exit=0.2),
     QuantileRule(enter=0.8, exit=0.5, window="12h", min_history=10),
+    TopKRule(k=1, keep=2),
 ]
+FOUR = ("A/USDT", "B/USDT", "C/USDT", "D/USDT")
 
 
 def _predictions(values, *, kind="return", pairs=("A/USDT",)):
@@ -85,8 +88,86 @@ def test_quantile_is_flat_until_there_is_enough_history():
     assert _decided([1.0, 2.0, 3.0, 4.0, 5.0], rule) == [0, 0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("quantile", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_trailing_quantiles_agree_with_pandas(quantile):
+    rng = np.random.default_rng(1)
+    date = pd.Series(np.repeat(pd.date_range("2024-01-01", periods=90, freq="h", tz="UTC", unit="ms"), 3))
+    date = date[rng.random(len(date)) < 0.7].reset_index(drop=True)
+    values = pd.Series(rng.normal(size=len(date)).round(1))  # with ties
+    values[rng.random(len(values)) < 0.1] = np.nan
+    rolled = pd.Series(values.to_numpy(), index=pd.DatetimeIndex(date)).rolling("12h", min_periods=8).quantile(quantile)
+    expected = rolled.groupby(level=0).last().reindex(date)
+    found = trailing_quantiles(values, date, (0.3, quantile), window="12h", min_history=8)[:, 1]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_constant_predictions_never_open_a_position():
     assert set(_decided([0.3] * 30, QuantileRule(window="30d", min_history=5))) == {0}
+
+
+def _best(values, *, allow_short=False, pairs=FOUR, kind="return", **options):
+    """Positions by the rule top_k, as rows of dates and columns of pairs."""
+    predictions = _predictions(values, pairs=pairs, kind=kind)
+    decided = decide_positions(predictions, TopKRule(**options), allow_short=allow_short)
+    return decided["position"].to_numpy().reshape(len(pairs), -1).T.tolist()
+
+
+def test_top_k_is_long_the_best_and_short_the_worst_of_each_date():
+    values = [[4, 3, 2, 1], [1, 4, 3, 2]]
+    assert _best(values, k=1) == [[1, 0, 0, 0], [0, 1, 0, 0]]
+    assert _best(values, k=2) == [[1, 1, 0, 0], [0, 1, 1, 0]]
+    assert _best(values, k=1, allow_short=True) == [[1, 0, 0, -1], [-1, 1, 0, 0]]
+
+
+def test_top_k_keeps_what_it_holds_until_it_leaves_the_best_keep():
+    values = [[4, 3, 2, 1], [3, 4, 2, 1], [2, 4, 3, 1], [2, 3, 4, 1]]
+    assert _best(values, k=1, keep=2) == [[1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
+
+
+def test_top_k_keeps_shorts_by_the_mirrored_rule():
+    values = [[4, 3, 2, 1], [4, 3, 1, 2], [4, 1, 2, 3]]
+    assert _best(values, k=1, keep=2, allow_short=True) == [[1, 0, 0, -1], [1, 0, 0, -1], [1, -1, 0, 0]]
+
+
+def test_top_k_lets_go_of_a_kept_pair_that_is_among_the_best_of_the_other_side():
+    assert _best([[4, 3, 2, 1], [1, 4, 3, 2]], k=1, keep=4, allow_short=True)[1] == [0, 1, 0, -1]
+    assert _best([[4, 3, 2, 1], [1, 2, 3, 4]], k=1, keep=4, allow_short=True)[1] == [-1, 0, 0, 1]
+
+
+def test_top_k_replaces_at_most_n_drop_pairs_the_worst_first():
+    values = [[4, 3, 2, 1], [1, 2, 3, 4], [1, 2, 3, 4]]
+    assert _best(values, k=2, n_drop=1) == [[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1]]
+
+
+def test_top_k_wants_the_minimal_score_for_entry_and_stay():
+    values = [[2.0, 1.0, 0.1, -1.0], [0.5, 0.4, 0.1, -0.4], [0.4, 0.4, 0.1, -0.6]]
+    options = {"k": 2, "keep": 3, "min_score": 0.5}
+    assert _best(values, **options) == [[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert _best(values, **options, allow_short=True) == [[1, 1, 0, -1], [1, 0, 0, 0], [0, 0, 0, -1]]
+    assert _best([[0.9, 0.4, 0.1]], k=2, min_score=0.1, pairs=FOUR[:3], kind="probability") == [[1, 0, 0]]
+
+
+def test_top_k_breaks_ties_by_name():
+    assert _best([[1, 1, 1, 1]], k=1, allow_short=True) == [[1, 0, 0, -1]]
+
+
+def test_top_k_is_flat_where_a_pair_has_no_prediction_and_gives_its_place_away():
+    values = [[4, 3, 2, 1], [np.nan, 3, 2, 1], [4, 3, 2, 1]]
+    assert _best(values, k=1, keep=2) == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0]]
+    predictions = _predictions(values, pairs=FOUR).dropna()
+    decided = decide_positions(predictions, TopKRule(k=1, keep=2), allow_short=False)
+    assert decided.loc[decided["pair"] == "B/USDT", "position"].tolist() == [0, 1, 1]
+    assert decided.loc[decided["pair"] == "A/USDT", "position"].tolist() == [1, 0]
+
+
+def test_top_k_of_fewer_pairs_than_it_wants():
+    two, three = FOUR[:2], FOUR[:3]
+    assert _best([[2, 1]], k=3, pairs=two) == [[1, 1]]
+    assert _best([[2, 1]], k=3, pairs=two, allow_short=True) == [[1, -1]]
+    assert _best([[3, 2, 1]], k=3, pairs=three, allow_short=True) == [[1, 0, -1]]  # the middle one is on no side
+    assert _best([[2], [-1]], k=1, pairs=("A/USDT",), allow_short=True) == [[0], [0]]
+    fewer = [[4, 3, 2, 1], [4, 3, np.nan, np.nan]]
+    assert _best(fewer, k=2, allow_short=True) == [[1, 1, -1, -1], [1, -1, 0, 0]]
 
 
 def test_model_that_decides_positions_itself_is_only_clipped():

@@ -26,21 +26,29 @@ __all__ = [
     "Progress",
     "get_adapter",
     "parse_model_options",
+    "resumes",
     "stage_of",
+    "warm_starts",
 ]
 
-BUILT_IN = ("catboost", "lightgbm", "sklearn", "xgboost")
+BUILT_IN = ("catboost", "lightgbm", "sklearn", "torch", "xgboost")
 
 _FUNCTIONS = ("Options", "fit", "predict", "save", "load", "suggest")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fit is: `step` of at most `steps` (trees, epochs), and the validation loss so far."""
+    """How far a fit is: `step` of at most `steps` (trees, epochs), with the validation loss and IC so far.
+
+    Each step is reported once; where a part of them is left out (a seed that stopped early), `step` leaps. `rate` is in
+    training samples per second.
+    """
 
     step: int
     steps: int
     loss: float | None = None
+    ic: float | None = None
+    rate: float | None = None
 
 
 class ModelOptions(Options):
@@ -54,12 +62,22 @@ class ModelOptions(Options):
         (), description="steps fitted to the training rows of each fold"
     )
     seed: int = Field(0, ge=0, description="seed of all that is random in the fit")
+    warm_start: bool = Field(
+        False,
+        description="each fold goes on from the model of the fold before instead of from nothing; folds then run one "
+        "after the other, whatever training.n_jobs is",
+    )
 
 
 class Adapter(Protocol):
-    """The functions of an adapter module.
+    """The functions of an adapter module; `importance` and `predict_members` are optional, and so are
 
-    `STAGE` (optional, default `ml_training`) names the pipeline that trains its models; `importance` is optional.
+    - `STAGE` (default `ml_training`): the pipeline that trains its models;
+    - `WARM_STARTS` (default False): `fit` takes `init` and goes on from it;
+    - `CHECKPOINTS` (default False): `fit` takes `checkpoint` and resumes from what it finds there.
+
+    Options with a field `aux_horizons` (candles) make `y` wider: column 0 is the label of `training.horizon`, the
+    others are the same label at those further horizons. All of them must be among `labels.horizons`.
     """
 
     Options: type[ModelOptions]
@@ -71,14 +89,33 @@ class Adapter(Protocol):
         options: ModelOptions,
         *,
         report: Callable[[Progress], None],
+        init: Any = None,
+        checkpoint: Path | None = None,
     ) -> Any:
-        """A model fitted to `train`; `valid` serves for early stopping only."""
+        """A model fitted to `train`; `valid` serves for early stopping only.
+
+        `init` is the model of the fold before; it is given only if the module `WARM_STARTS` and the model's option
+        `warm_start` is set. It stays as it was: what comes out is another model.
+
+        `checkpoint` is a folder for this model, fold, data, options and code alone; it is given only if the module
+        says `CHECKPOINTS`. The adapter makes it, replaces its contents atomically while it fits, and resumes from
+        it, also from the state of a fit that had ended. The caller deletes it once all folds are fitted.
+        """
 
     def predict(self, model: Any, samples: "Samples") -> np.ndarray:
-        """Predictions (n,) or (n, n_horizons): returns, or probabilities of `up` for classification."""
+        """Predictions (n,) or (n, n_horizons): returns, or probabilities of `up` for classification.
+
+        Of several columns the first is the prediction. What a row gets does not depend on the other rows asked for.
+        """
+
+    def predict_members(self, model: Any, samples: "Samples") -> np.ndarray:
+        """What each member of an ensemble of seeds says (n, n_seeds); its mean is the first column of `predict`."""
 
     def save(self, model: Any, folder: Path) -> None:
-        """Write the model into the existing, empty `folder` in its library's native format, never as a pickle."""
+        """Write the model into the existing, empty `folder` in its library's native format, never as a pickle.
+
+        As many files and folders as it takes; the name `preprocessing.skops` is not for the adapter.
+        """
 
     def load(self, folder: Path) -> Any:
         """The model that `save` wrote."""
@@ -116,10 +153,31 @@ def get_adapter(name: str) -> Adapter:
 
 
 def parse_model_options(block: dict[str, Any]) -> ModelOptions:
-    """The options of one model's parameters, validated by the adapter that the block names."""
+    """The options of one model's parameters, validated by the adapter that the block names.
+
+    Raises:
+        ParameterError: No such adapter, or it cannot do what the options ask for.
+    """
     if "adapter" not in block:
         raise ParameterError(f"a model needs the key `adapter`; known: {', '.join(BUILT_IN)}, or a dotted path")
-    return get_adapter(block["adapter"]).Options.model_validate(block)
+    adapter = get_adapter(block["adapter"])
+    options = adapter.Options.model_validate(block)
+    if options.warm_start and not warm_starts(adapter):
+        raise ParameterError(
+            f"warm_start is true, but models of adapter {options.adapter!r} cannot go on from an earlier one; "
+            "set it to false, or take an adapter that can, such as catboost, lightgbm, torch or xgboost"
+        )
+    return options
+
+
+def warm_starts(adapter: Adapter) -> bool:
+    """Whether fits can go on from an earlier model."""
+    return getattr(adapter, "WARM_STARTS", False)
+
+
+def resumes(adapter: Adapter) -> bool:
+    """Whether fits that were interrupted can resume from a checkpoint."""
+    return getattr(adapter, "CHECKPOINTS", False)
 
 
 def stage_of(adapter: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent_market.learning.samples import Samples
 
 FILE = "model.cbm"
+WARM_STARTS = True
 
 
 class Options(BoostingOptions):
@@ -33,9 +34,18 @@ class Options(BoostingOptions):
 
 
 def fit(
-    train: "Samples", valid: "Samples | None", options: Options, *, report: Callable[[Progress], None]
+    train: "Samples",
+    valid: "Samples | None",
+    options: Options,
+    *,
+    report: Callable[[Progress], None],
+    init: "catboost.CatBoost | None" = None,
 ) -> "catboost.CatBoost":
-    """A model fitted to one label, cut back to its best iteration on `valid`."""
+    """A model fitted to one label, cut back to its best iteration on `valid`.
+
+    With `init` up to `n_estimators` further trees are put on top of its trees, at least one; early stopping counts the
+    further ones only.
+    """
     import catboost
 
     data = catboost.Pool(train.X, train.y[:, 0], weight=train.weight)
@@ -44,7 +54,7 @@ def fit(
     if valid is not None and options.early_stopping:
         watched = catboost.Pool(valid.X, valid.y[:, 0], weight=valid.weight)
         stop = {"eval_set": watched, "early_stopping_rounds": options.early_stopping, "use_best_model": True}
-    model.fit(data, callbacks=[_Reporter(report, options.n_estimators)], **stop)
+    model.fit(data, callbacks=[_Reporter(report, options.n_estimators)], init_model=init, **stop)
     return model
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent_market.learning.samples import Samples
 
 FILE = "model.txt"
+WARM_STARTS = True
 
 
 class Options(BoostingOptions):
@@ -32,9 +33,18 @@ class Options(BoostingOptions):
 
 
 def fit(
-    train: "Samples", valid: "Samples | None", options: Options, *, report: Callable[[Progress], None]
+    train: "Samples",
+    valid: "Samples | None",
+    options: Options,
+    *,
+    report: Callable[[Progress], None],
+    init: "lgb.Booster | None" = None,
 ) -> "lgb.Booster":
-    """A booster fitted to one label, cut back to its best iteration on `valid`."""
+    """A booster fitted to one label, cut back to its best iteration on `valid`.
+
+    With `init` up to `n_estimators` further trees are put on top of its trees, at least one; early stopping counts the
+    further ones only.
+    """
     lgb = _import()
     data = lgb.Dataset(train.X, train.y[:, 0], weight=train.weight, free_raw_data=True)
     callbacks = [_reporter(report, options.n_estimators)]
@@ -42,7 +52,9 @@ def fit(
     if valid is not None and options.early_stopping:
         valid_sets = [lgb.Dataset(valid.X, valid.y[:, 0], weight=valid.weight, reference=data)]
         callbacks.append(lgb.early_stopping(options.early_stopping, verbose=False))
-    booster = lgb.train(_params(options), data, options.n_estimators, valid_sets=valid_sets, callbacks=callbacks)
+    booster = lgb.train(
+        _params(options), data, options.n_estimators, valid_sets=valid_sets, callbacks=callbacks, init_model=init
+    )
     # The text file keeps the best iteration only, so the model in memory must be the same one.
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration or None))
 
@@ -99,7 +111,7 @@ def _params(options: Options) -> dict[str, Any]:
 def _reporter(report: Callable[[Progress], None], steps: int) -> Callable:
     def callback(env: Any) -> None:
         loss = env.evaluation_result_list[0][2] if env.evaluation_result_list else None
-        report(Progress(env.iteration + 1, steps, loss))
+        report(Progress(env.iteration - env.begin_iteration + 1, steps, loss))
 
     return callback
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent_market.learning.samples import Samples
 
 FILE = "model.ubj"
+WARM_STARTS = True
 
 
 class Options(BoostingOptions):
@@ -34,9 +35,18 @@ class Options(BoostingOptions):
 
 
 def fit(
-    train: "Samples", valid: "Samples | None", options: Options, *, report: Callable[[Progress], None]
+    train: "Samples",
+    valid: "Samples | None",
+    options: Options,
+    *,
+    report: Callable[[Progress], None],
+    init: "xgb.Booster | None" = None,
 ) -> "xgb.Booster":
-    """A booster fitted to one label, cut back to its best iteration on `valid`."""
+    """A booster fitted to one label, cut back to its best iteration on `valid`.
+
+    With `init` up to `n_estimators` further trees are put on top of its trees, at least one; early stopping counts the
+    further ones only.
+    """
     import xgboost as xgb
 
     matrix = {"max_bin": options.max_bin, "nthread": options.threads}
@@ -51,6 +61,7 @@ def fit(
         options.n_estimators,
         callbacks=[_reporter(report, options.n_estimators)],
         verbose_eval=False,
+        xgb_model=init,
         **stop,
     )
     return booster[: booster.best_iteration + 1] if stop else booster

@@ -1,7 +1,8 @@
 """Kedro datasets of this project's own."""
 
+from agent_market.datasets.freqtrade_archive import FreqtradeArchiveDataset
 from agent_market.datasets.panel import PanelDataset
 from agent_market.datasets.text import HTMLReportDataset
 from agent_market.datasets.trained_model import TrainedModelDataset
 
-__all__ = ["HTMLReportDataset", "PanelDataset", "TrainedModelDataset"]
+__all__ = ["FreqtradeArchiveDataset", "HTMLReportDataset", "PanelDataset", "TrainedModelDataset"]

@@ -11,6 +11,8 @@ from agent_market.evaluation.leaderboard import LEADERBOARD_COLUMNS, Format
 MISSING = "–"
 _WITH_INTERVAL = {"sharpe": ("sharpe_low", "sharpe_high"), "rank_ic": ("rank_ic_low", "rank_ic_high")}
 _INTERVAL_ENDS = {end for ends in _WITH_INTERVAL.values() for end in ends}
+_SPREAD = {"rank_ic_seed_std", "n_seeds"}
+"""Columns that stand in the cell of `rank_ic_seed_mean`."""
 
 
 def format_value(value: Any, kind: Format | None = None) -> str:
@@ -36,9 +38,17 @@ def format_interval(low: float | None, high: float | None, kind: Format) -> str:
     return f"[{low_text}, {high_text}]{unit}"
 
 
+def format_spread(mean: float | None, deviation: float | None) -> str:
+    """`0.0340 ± 0.0040`, or a dash where there is none."""
+    if to_jsonable(mean) is None or to_jsonable(deviation) is None:
+        return format_value(mean, "coefficient")
+    return f"{format_value(mean, 'coefficient')} ± {format_value(deviation, 'coefficient')}"
+
+
 def leaderboard_cells(leaderboard: pd.DataFrame) -> dict[str, Any]:
     """The leaderboard for the report: titles, meanings and rows of text; columns without any value are left out."""
-    names = [n for n in LEADERBOARD_COLUMNS if n not in _INTERVAL_ENDS and leaderboard[n].notna().any()]
+    hidden = _INTERVAL_ENDS | _SPREAD
+    names = [n for n in LEADERBOARD_COLUMNS if n not in hidden and leaderboard[n].notna().any()]
     rows = []
     for _, row in leaderboard.iterrows():
         cells = []
@@ -46,7 +56,10 @@ def leaderboard_cells(leaderboard: pd.DataFrame) -> dict[str, Any]:
             kind = LEADERBOARD_COLUMNS[name].format
             ends = _WITH_INTERVAL.get(name)
             interval = format_interval(row[ends[0]], row[ends[1]], kind) if ends else ""
-            cells.append({"text": format_value(row[name], kind), "interval": interval, "flag": kind == "flag"})
+            text = format_value(row[name], kind)
+            if name == "rank_ic_seed_mean":
+                text, interval = format_spread(row[name], row["rank_ic_seed_std"]), _over_seeds(row["n_seeds"])
+            cells.append({"text": text, "interval": interval, "flag": kind == "flag"})
         rows.append({"cells": cells, "edge": bool(row["edge"]) if pd.notna(row["edge"]) else False})
     columns = [LEADERBOARD_COLUMNS[name] for name in names]
     return {"columns": columns, "rows": rows}
@@ -79,6 +92,10 @@ def format_probability(value: float | None) -> str:
     if value is None:
         return MISSING
     return "> 99.9 %" if value > 0.999 else "< 0.1 %" if value < 0.001 else f"{100.0 * value:.1f} %"
+
+
+def _over_seeds(count: Any) -> str:
+    return "" if pd.isna(count) else f"over {int(count)} seeds"
 
 
 def _number(value: float, kind: Format | None) -> str:

@@ -36,6 +36,11 @@ LEADERBOARD_COLUMNS: dict[str, Column] = {
     "rank_ic_low": Column("RankIC, low", "coefficient", "lower end of its 95 % interval, corrected for overlap"),
     "rank_ic_high": Column("RankIC, high", "coefficient", "upper end of that interval"),
     "rank_ic_t": Column("RankIC t", "ratio", "RankIC over its overlap-corrected standard error"),
+    "rank_ic_seed_mean": Column(
+        "RankIC of seeds", "coefficient", "mean and deviation of the RankIC of an ensemble's seeds, each taken alone"
+    ),
+    "rank_ic_seed_std": Column("RankIC of seeds, deviation", "coefficient", "over the seeds of an ensemble (ddof 1)"),
+    "n_seeds": Column("Seeds", "count", "networks that differ in their seed only, and whose mean is the prediction"),
     "ic": Column("IC", "coefficient", "mean Pearson correlation of predictions with what came"),
     "r2_oos": Column("R² oos", "percent", "squared error saved against a forecast of zero; may be negative"),
     "hit_rate": Column("Hit rate", "percent", "predictions whose direction was right; 50 % is chance"),
@@ -44,6 +49,8 @@ LEADERBOARD_COLUMNS: dict[str, Column] = {
     "trades": Column("Trades", "count", "closed trades"),
     "exposure": Column("Exposure", "percent", "mean gross value of open positions over equity"),
     "turnover": Column("Turnover", "ratio", "traded value per year over mean equity; 1 is one whole account"),
+    "fit_steps": Column("Fit steps", "ratio", "trees or epochs that the fit of a fold took, on average"),
+    "warm_start": Column("Warm start", "flag", "whether each fold goes on from the model of the fold before"),
     "freqtrade_trades": Column("freqtrade: trades", "count", "trades of freqtrade's own backtest"),
     "freqtrade_total_return": Column("freqtrade: return", "percent", "total return as freqtrade states it"),
     "freqtrade_sharpe": Column("freqtrade: Sharpe", "ratio", "freqtrade's own Sharpe, defined otherwise"),

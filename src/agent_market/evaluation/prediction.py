@@ -1,5 +1,6 @@
 """How good predictions are: information coefficients, their errors under overlap, and prediction errors."""
 
+import re
 from typing import Any
 
 import bottleneck
@@ -13,6 +14,9 @@ from agent_market.evaluation.significance import mean_interval, overlap_lags
 MIN_PAIRS = 3
 """Fewer pairs than this at a date give no correlation across pairs."""
 
+SEED = re.compile(r"prediction_seed\d+")
+"""Columns of what each member of an ensemble of seeds says."""
+
 
 def prediction_metrics(
     predictions: pd.DataFrame, labels: pd.DataFrame, *, horizon: int, demeaned: bool
@@ -20,10 +24,11 @@ def prediction_metrics(
     """The prediction figures of one model on its test rows, JSON-safe; a figure that is not defined is None.
 
     Intervals are of 95 % and, like the t values, corrected for the overlap of labels (see `overlap_lags`).
-    Rows without a label are left out and counted in `n_unlabelled`.
+    Rows without a label are left out and counted in `n_unlabelled`. Of an ensemble of seeds (`prediction_seed0`, …)
+    there is also the spread of IC and RankIC over its members, each taken alone.
 
     Args:
-        predictions: pair, date, prediction, kind of one model.
+        predictions: pair, date, prediction, kind of one model, and `prediction_seed<i>` where it has several seeds.
         labels: pair, date and the columns of that horizon.
         horizon: candles from the entry to the end of the label.
         demeaned: whether the model predicts `excess_<horizon>` rather than `return_<horizon>`.
@@ -35,6 +40,7 @@ def prediction_metrics(
     metrics |= _ic_summary("ic", ic, **lags) | _ic_summary("rank_ic", rank_ic, **lags)
     metrics |= _fit_metrics(panel)
     metrics |= _hit_rate(panel, **lags)
+    metrics |= _seed_metrics(predictions, labels, horizon=horizon, demeaned=demeaned)
     if panel.kind == "probability":
         metrics |= _probability_metrics(panel)
     seen = panel.dates[panel.evaluated.any(axis=1)]
@@ -190,6 +196,29 @@ def _ic_summary(name: str, series: np.ndarray, *, horizon: int) -> dict[str, flo
         f"{name}_t": interval.t,
         f"{name}ir": interval.mean / deviation if deviation > 1e-12 else None,
     }
+
+
+def _seed_metrics(
+    predictions: pd.DataFrame, labels: pd.DataFrame, *, horizon: int, demeaned: bool
+) -> dict[str, int | float | list[float] | None]:
+    """`n_seeds`, and of IC and RankIC the value of each seed, their mean and their deviation (ddof 1)."""
+    seeds = [column for column in predictions if SEED.fullmatch(str(column))]
+    metrics: dict[str, int | float | list[float] | None] = {"n_seeds": len(seeds) or None}
+    alone = [
+        _ic_by_date(
+            build_panel(predictions.assign(prediction=predictions[seed]), labels, horizon=horizon, demeaned=demeaned)
+        )
+        for seed in seeds
+    ]
+    for position, name in enumerate(("ic", "rank_ic")):
+        series = [both[position] for both in alone]
+        means = [
+            float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else np.nan for values in series
+        ]
+        metrics[f"{name}_seeds"] = means or None
+        metrics[f"{name}_seed_mean"] = float(np.mean(means)) if means else None
+        metrics[f"{name}_seed_std"] = float(np.std(means, ddof=1)) if len(means) > 1 else None
+    return metrics
 
 
 def _fit_metrics(panel: Panel) -> dict[str, float | None]:

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator, Field
 
-from agent_market.adapters import ModelOptions, Progress, get_adapter, parse_model_options
+from agent_market.adapters import ModelOptions, get_adapter, parse_model_options
 from agent_market.errors import ModelError, ParameterError
+from agent_market.learning.fitting import fit_model, silent
 from agent_market.learning.labels import label_end_column
 from agent_market.learning.samples import FeatureTensor, Samples, build_samples, check_aligned
 from agent_market.learning.sampling import every_kth, labelled_rows
-from agent_market.learning.walk_forward import TrainingOptions, fit_model, target_column
+from agent_market.learning.walk_forward import TrainingOptions, target_column
 from agent_market.options import Options
 
 SCORES = ("correlation", "mutual_info", "importance")
@@ -178,10 +179,8 @@ def _importance(number: int, train: Samples, training: TrainingOptions, options:
             f"selection.model.adapter is {options.adapter}, which does not say how important features are; "
             "take another, or leave importance out of selection.scores"
         )
-    part = fit_model(number, train, None, options, clip_target=training.clip_target, report=_silent)
+    part = fit_model(
+        number, train, None, options, clip_target=training.clip_target, report=silent, name="selection.model"
+    )
     weight = np.asarray(adapter.importance(part.model), float)
     return weight / weight.sum() if weight.sum() > 0 else weight
-
-
-def _silent(progress: Progress) -> None:
-    """Progress of a fit that nobody watches."""

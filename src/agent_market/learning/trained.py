@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,27 +11,54 @@ import pandas as pd
 
 from agent_market.adapters import Adapter, ModelOptions, get_adapter, parse_model_options
 from agent_market.errors import ModelError
-from agent_market.learning.samples import FeatureTensor, build_samples
+from agent_market.learning.samples import FeatureTensor, Samples, build_samples
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
+class FitRecord:
+    """How a fit went: training and validation rows, steps (trees, epochs) taken, seconds, and whether it went on
+    from the fold before."""
+
+    rows: int
+    valid_rows: int
+    steps: int
+    seconds: float
+    warm_start: bool
+
+
+@dataclass(frozen=True)
 class FoldModel:
-    """What one fold's training rows gave: the model, its preprocessing, and the scale of its target."""
+    """What one fold's training rows gave: the model, its preprocessing, and the scale of its target.
+
+    `record` is there after a fit, and not stored: it has a clock in it, and models of equal inputs are equal files.
+    """
 
     fold: int
     model: Any
     preprocessing: "Pipeline | None"
     target_scale: float
+    record: FitRecord | None = None
 
     def predict(self, adapter: Adapter, tensor: FeatureTensor, rows: np.ndarray) -> np.ndarray:
-        """Predictions (n,) of the given rows: returns, or probabilities."""
+        """Predictions (n,) of the given rows: returns, or probabilities; of several horizons the first."""
+        said = np.asarray(adapter.predict(self.model, self._samples(tensor, rows)), float)
+        return (said if said.ndim == 1 else said[:, 0]) * self.target_scale
+
+    def predict_members(self, adapter: Adapter, tensor: FeatureTensor, rows: np.ndarray) -> np.ndarray | None:
+        """What each of the model's seeds says of the given rows, (n, n_seeds); None where it has not two or more."""
+        if not hasattr(adapter, "predict_members"):
+            return None
+        said = np.asarray(adapter.predict_members(self.model, self._samples(tensor, rows)), float)
+        return said * self.target_scale if said.shape[1] > 1 else None
+
+    def _samples(self, tensor: FeatureTensor, rows: np.ndarray) -> Samples:
         samples = build_samples(tensor, None, rows)
-        if self.preprocessing is not None:
-            samples = samples.with_values(self.preprocessing.transform(tensor.values))
-        return adapter.predict(self.model, samples) * self.target_scale
+        if self.preprocessing is None:
+            return samples
+        return samples.with_values(self.preprocessing.transform(tensor.values))
 
 
 @dataclass(frozen=True)
@@ -106,6 +133,16 @@ class TrainedModel:
             share = weight / weight.sum() if weight.sum() > 0 else weight
             tables.append(pd.DataFrame({"fold": part.fold, "feature": list(self.factors), "importance": share}))
         return pd.concat(tables, ignore_index=True)
+
+    def fits(self) -> pd.DataFrame:
+        """How the fit of each fold went, one row each; empty for a model that was loaded.
+
+        Columns fold, warm_start (whether it went on from the fold before), rows and valid_rows (trained on, stopped
+        by), steps (trees or epochs that this fit added), seconds (by the clock, beside whatever else ran).
+        """
+        columns = {"fold": int, "warm_start": bool, "rows": int, "valid_rows": int, "steps": int, "seconds": float}
+        rows = [{"fold": part.fold, **asdict(part.record)} for part in self.folds if part.record is not None]
+        return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
     def describe(self) -> dict[str, Any]:
         """All but the fitted parts, JSON-ready: what `adapter.json` holds."""

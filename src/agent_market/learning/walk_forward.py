@@ -1,9 +1,10 @@
 """Fit one model on every fold and foretell every test window: the only way predictions come about."""
 
+import functools
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self
 
 import joblib
@@ -11,8 +12,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from agent_market.adapters import ModelOptions, Progress, get_adapter
+from agent_market.adapters import ModelOptions, Progress, get_adapter, resumes
 from agent_market.errors import ModelError, ParameterError
+from agent_market.learning.checkpoints import CheckpointPlace
+from agent_market.learning.fitting import fit_model, silent
 from agent_market.learning.folds import check_out_of_sample, test_rows
 from agent_market.learning.labels import label_end_column
 from agent_market.learning.samples import FeatureTensor, Samples, build_samples, check_aligned
@@ -51,6 +54,11 @@ class TrainingOptions(Options):
     )
     backend: Backend = Field("threading", description="joblib backend that fits folds")
     n_jobs: int = Field(-1, description="folds fitted side by side; -1 = one per processor")
+    checkpoints: Path | None = Field(
+        None,
+        description="folder where fits of adapters that can resume keep their state until all folds are fitted; "
+        "null = none. What interrupted runs left there may be deleted",
+    )
 
     @model_validator(mode="after")
     def _uniqueness_counts_once(self) -> Self:
@@ -62,16 +70,23 @@ class TrainingOptions(Options):
 
 
 @dataclass(frozen=True)
-class _Task:
-    """All that the fit of one fold needs."""
+class Task:
+    """All that the fit of a fold needs: features, labels with the columns `targets` and their ends, and options."""
 
+    name: str
     tensor: FeatureTensor
     labels: pd.DataFrame
-    target: str
-    label_end: str
+    targets: tuple[str, ...]
     options: ModelOptions
     training: TrainingOptions
     timeframe: str
+    checkpoints: CheckpointPlace | None = None
+
+    @functools.cached_property
+    def label_end(self) -> pd.Series:
+        """When all labels of a row are known (n_rows,); NaT where one never is."""
+        ends = self.labels[[label_end_column(target) for target in self.targets]]
+        return ends.max(axis=1, skipna=False)
 
 
 def walk_forward(
@@ -85,44 +100,54 @@ def walk_forward(
     timeframe: str,
     max_gap: int = 0,
     compat: str = "sane",
+    name: str | None = None,
     report: Callable[[int, Progress], None] | None = None,
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """The model of every fold, and its predictions of that fold's test rows.
 
     Predictions have one row per candle of a test window with any feature known: pair, date, fold, prediction
     (return over the horizon, probability that it is up, or a score in the label's own units), kind (see
-    `prediction_kind`). `factors` and `compat` say how the features were computed. `report` receives (fold, Progress)
-    while fits run, where the backend shares memory.
+    `prediction_kind`), and for an ensemble of seeds `prediction_seed0`, …: what each of them says. `factors` and
+    `compat` say how the features were computed; `name` is the model's, for messages and checkpoints. `report` receives
+    (fold, Progress) while fits run, where the backend shares memory.
 
     Raises:
-        ParameterError: The labels do not have the horizon that is to be foretold.
+        ParameterError: The labels do not have a horizon that is to be foretold, or a warm start would look ahead.
         ModelError: A fold has no training rows, or its label is constant.
     """
-    target = target_column(labels, options, training)
+    targets = target_columns(labels, options, training)
     tensor = FeatureTensor.from_frame(features, timeframe=timeframe, max_gap=max_gap)
     check_aligned(tensor, labels)
-    task = _Task(tensor, labels, target, label_end_column(target), options, training, timeframe)
-    quiet = training.backend != "threading" or report is None
-    fits = [
-        joblib.delayed(_fit_fold)(task, fold, _silent if quiet else _of_fold(report, fold["fold"]))
-        for fold in folds.to_dict("records")
-    ]
-    parts = run_parallel(fits, n_jobs=training.n_jobs, backend=training.backend)
-    kind = prediction_kind(target)
+    used = labels[["pair", "date", *targets, *dict.fromkeys(map(label_end_column, targets))]]
+    fingerprint = {"data": data_fingerprint(features, used, folds), "code": code_fingerprint()}
+    name = name or options.adapter
+    place = None
+    if training.checkpoints is not None and resumes(get_adapter(options.adapter)):
+        facts = fingerprint | {
+            "options": options.model_dump(mode="json"),
+            "training": training.model_dump(mode="json", exclude={"backend", "n_jobs", "checkpoints"}),
+            "timeframe": timeframe,
+            "max_gap": max_gap,
+        }
+        place = CheckpointPlace.of(training.checkpoints / name, facts)
+    task = Task(name, tensor, used, targets, options, training, timeframe, place)
+    parts = _fit_in_turn(task, folds, report) if options.warm_start else _fit_side_by_side(task, folds, report)
+    if place is not None:
+        place.clear(folds["fold"])
+    kind = prediction_kind(targets[0])
     models, tables = zip(*parts, strict=True)
     predictions = pd.concat(tables, ignore_index=True).assign(kind=kind)
     predictions = predictions.sort_values(["pair", "date"], ignore_index=True)
-    check_out_of_sample(predictions, folds, name=options.adapter)
-    used = labels[["pair", "date", target, task.label_end]]
+    check_out_of_sample(predictions, folds, name=name)
     trained = TrainedModel(
         options=options,
         factors=factors,
         compat=compat,
-        target=target,
+        target=targets[0],
         kind=kind,
         timeframe=timeframe,
         max_gap=max_gap,
-        fingerprint={"data": data_fingerprint(features, used, folds), "code": code_fingerprint()},
+        fingerprint=fingerprint,
         folds=tuple(models),
     )
     return trained, predictions
@@ -150,6 +175,29 @@ def target_column(labels: pd.DataFrame, options: ModelOptions, training: Trainin
     return name
 
 
+def target_columns(labels: pd.DataFrame, options: ModelOptions, training: TrainingOptions) -> tuple[str, ...]:
+    """The labels that a model is trained on: `target_column`, then the same label at each of its `aux_horizons`.
+
+    Raises:
+        ParameterError: There is no such label.
+    """
+    first = target_column(labels, options, training)
+    label, horizons = first.rpartition("_")[0], getattr(options, "aux_horizons", ())
+    if training.horizon in horizons or len(set(horizons)) < len(horizons):
+        raise ParameterError(
+            f"aux_horizons are {list(horizons)}: name each further horizon once, and not training.horizon "
+            f"({training.horizon}), which is learned anyway"
+        )
+    for horizon in horizons:
+        if f"{label}_{horizon}" not in labels:
+            known = sorted(int(name.removeprefix("return_")) for name in labels if name.startswith("return_"))
+            raise ParameterError(
+                f"aux_horizons has {horizon}, but there is no label {label}_{horizon}: labels.horizons are {known}. "
+                f"Add {horizon} there and run the feature_store pipeline, or leave it out of aux_horizons"
+            )
+    return first, *(f"{label}_{horizon}" for horizon in horizons)
+
+
 def prediction_kind(target: str) -> str:
     """What predictions of the label in column `target` are.
 
@@ -165,17 +213,41 @@ def compares_pairs(target: str) -> bool:
     return target.rpartition("_")[0] in ("excess", "scaled_excess", "rank")
 
 
-def _fit_fold(task: _Task, fold: dict, report: Callable[[Progress], None]) -> tuple[FoldModel, pd.DataFrame]:
-    """Model and test predictions of one fold; what is fitted sees the training rows only."""
-    started, number = time.perf_counter(), fold["fold"]
-    train = _training_samples(task, fold)
-    valid = _samples(task, _labelled(task, fold, "valid"))
-    _check_target(train, task, number)
-    part = fit_model(
-        number, train, valid if len(valid) else None, task.options, clip_target=task.training.clip_target, report=report
-    )
+def _fit_side_by_side(task: Task, folds: pd.DataFrame, report: Callable[[int, Progress], None] | None) -> list[tuple]:
+    """Model and predictions of each fold, each fitted from nothing."""
+    training = task.training
+    heard = report if training.backend == "threading" else None
+    fits = [joblib.delayed(_fit_fold)(task, fold, _of_fold(heard, fold["fold"])) for fold in folds.to_dict("records")]
+    return run_parallel(fits, n_jobs=training.n_jobs, backend=training.backend)
 
-    tensor = task.tensor
+
+def _fit_in_turn(task: Task, folds: pd.DataFrame, report: Callable[[int, Progress], None] | None) -> list[tuple]:
+    """Model and predictions of each fold, each fitted on top of the one before.
+
+    An earlier model saw labels up to the end of its validation window, so that must lie before the next test window:
+    it does with every calendar of `make_folds`, rolling or expanding, with an embargo or without.
+    """
+    parts: list[tuple[FoldModel, pd.DataFrame]] = []
+    seen = None
+    for fold in folds.sort_values("test_start").to_dict("records"):
+        if seen is not None and seen > fold["test_start"]:
+            raise ParameterError(
+                f"models.{task.name}.warm_start: an earlier fold has learned from rows up to {seen}, but the test "
+                f"window of fold {fold['fold']} starts at {fold['test_start']}; set warm_start to false for these folds"
+            )
+        before = parts[-1][0] if parts else None
+        parts.append(_fit_fold(task, fold, _of_fold(report, fold["fold"]), before))
+        seen = max(fold["train_end"], fold["valid_end"], *([] if seen is None else [seen]))
+    return parts
+
+
+def _fit_fold(
+    task: Task, fold: dict, report: Callable[[Progress], None], before: FoldModel | None = None
+) -> tuple[FoldModel, pd.DataFrame]:
+    """Model and test predictions of one fold."""
+    number, tensor = fold["fold"], task.tensor
+    n_train, part = fit_fold(task, fold, report, before)
+    adapter = get_adapter(task.options.adapter)
     rows = test_rows(tensor.date, fold["test_start"], fold["test_end"])
     rows = rows[np.isfinite(tensor.values[rows]).any(axis=1)]
     predictions = pd.DataFrame(
@@ -183,44 +255,50 @@ def _fit_fold(task: _Task, fold: dict, report: Callable[[Progress], None]) -> tu
             "pair": tensor.pair[rows],
             "date": tensor.date[rows],
             "fold": number,
-            "prediction": part.predict(get_adapter(task.options.adapter), tensor, rows),
+            "prediction": part.predict(adapter, tensor, rows),
         }
     )
+    members = part.predict_members(adapter, tensor, rows)
+    for seed, said in enumerate(() if members is None else members.T):
+        predictions[f"prediction_seed{seed}"] = said
     log.info(
-        "    %s %s, fold %d: %d training rows, %d predictions, %.1f s",
-        task.options.adapter, task.options.task, number, len(train), len(rows), time.perf_counter() - started,
+        "    %s %s, fold %d: %d training rows, %d predictions, %d steps, %.1f s",
+        task.name, task.options.task, number, n_train, len(rows), part.record.steps, part.record.seconds,
     )  # fmt: skip
     return part, predictions
 
 
-def fit_model(
-    number: int,
-    train: Samples,
-    valid: Samples | None,
-    options: ModelOptions,
-    *,
-    clip_target: float | None,
-    report: Callable[[Progress], None],
-) -> FoldModel:
-    """The model of fold `number`, with the preprocessing and the scale of the target that `train` gives."""
-    from agent_market.learning.preprocessing import build_preprocessing  # scikit-learn is slow to import
+def fit_fold(
+    task: Task, fold: dict, report: Callable[[Progress], None], before: FoldModel | None = None
+) -> tuple[int, FoldModel]:
+    """How many rows of a fold's training window there are, and the model fitted to them: it sees nothing else.
 
-    preprocessing = build_preprocessing(options.preprocessing)
-    if preprocessing is not None:
-        preprocessing.fit(train.X)
-        values = preprocessing.transform(train.tensor.values)
-        train, valid = (samples and samples.with_values(values) for samples in (train, valid))
-    scale = 1.0
-    if options.task == "regression":
-        scale = float(train.y.std())
-        train, valid = (samples and _scaled(samples, scale, clip_target) for samples in (train, valid))
-    fitted = get_adapter(options.adapter).fit(train, valid, options, report=report)
-    return FoldModel(number, fitted, preprocessing, scale)
+    `before` is the model that a warm start continues.
+
+    Raises:
+        ModelError: There are no training rows, or their label is constant.
+    """
+    number = fold["fold"]
+    train = _training_samples(task, fold)
+    valid = _samples(task, _labelled(task, fold, "valid"))
+    _check_target(train, task, number)
+    part = fit_model(
+        number,
+        train,
+        valid if len(valid) else None,
+        task.options,
+        clip_target=task.training.clip_target,
+        report=report,
+        name=task.name,
+        init=before,
+        checkpoint=task.checkpoints and task.checkpoints.folder(number),
+    )
+    return len(train), part
 
 
-def _training_samples(task: _Task, fold: dict) -> Samples:
+def _training_samples(task: Task, fold: dict) -> Samples:
     """The weighted samples that a fold's model is fitted to; nothing but the training window has a say in them."""
-    training, label_end = task.training, task.labels[task.label_end]
+    training, label_end = task.training, task.label_end
     rows = every_kth(task.tensor, _labelled(task, fold, "train"), training.stride, timeframe=task.timeframe)
     drawn = None
     if training.bootstrap and len(rows):
@@ -232,37 +310,32 @@ def _training_samples(task: _Task, fold: dict) -> Samples:
     return _samples(task, rows, weight)
 
 
-def _labelled(task: _Task, fold: dict, window: str) -> np.ndarray:
-    """Rows of the training or validation window whose label is known by its end."""
+def _labelled(task: Task, fold: dict, window: str) -> np.ndarray:
+    """Rows of the training or validation window whose labels, those of further horizons too, are known by its end."""
     start, end = fold[f"{window}_start"], fold[f"{window}_end"]
-    return labelled_rows(task.tensor, task.labels, task.target, task.label_end, start, end)
+    by_target = [
+        labelled_rows(task.tensor, task.labels, target, label_end_column(target), start, end) for target in task.targets
+    ]
+    return functools.reduce(np.intersect1d, by_target)
 
 
-def _samples(task: _Task, rows: np.ndarray, weight: np.ndarray | None = None) -> Samples:
-    return build_samples(task.tensor, task.labels, rows, target=(task.target,), weight=weight)
+def _samples(task: Task, rows: np.ndarray, weight: np.ndarray | None = None) -> Samples:
+    return build_samples(task.tensor, task.labels, rows, target=task.targets, weight=weight)
 
 
-def _check_target(train: Samples, task: _Task, fold: int) -> None:
+def _check_target(train: Samples, task: Task, fold: int) -> None:
     if len(train) < 2:
         raise ModelError(
             f"fold {fold} has {len(train)} training rows with a label and features: lengthen folds.train, lower "
             "training.stride, or look for holes in the candles (dataset data_quality)"
         )
-    if np.ptp(train.y) == 0:
-        raise ModelError(
-            f"label {task.target} is constant ({train.y[0, 0]:g}) on all {len(train)} training rows of fold {fold}: "
-            "there is nothing to learn. Do the prices move? Try another training.horizon or labels.up_threshold."
-        )
+    for target, column in zip(task.targets, train.y.T, strict=True):
+        if np.ptp(column) == 0:
+            raise ModelError(
+                f"label {target} is constant ({column[0]:g}) on all {len(train)} training rows of fold {fold}: there "
+                "is nothing to learn. Do the prices move? Try another training.horizon or labels.up_threshold."
+            )
 
 
-def _scaled(samples: Samples, scale: float, clip: float | None) -> Samples:
-    y = samples.y / scale
-    return Samples(samples.tensor, samples.rows, y if clip is None else np.clip(y, -clip, clip), samples.weight)
-
-
-def _silent(progress: Progress) -> None:
-    """Progress of a fit that nobody watches."""
-
-
-def _of_fold(report: Callable[[int, Progress], None], fold: int) -> Callable[[Progress], None]:
-    return lambda progress: report(fold, progress)
+def _of_fold(report: Callable[[int, Progress], None] | None, fold: int) -> Callable[[Progress], None]:
+    return silent if report is None else lambda progress: report(fold, progress)

@@ -5,6 +5,7 @@ import pandas as pd
 
 from agent_market.errors import DataError
 from agent_market.market.datadir import read_datadir
+from agent_market.market.exchange import read_exchange
 from agent_market.market.options import MarketOptions
 from agent_market.market.simulated import simulate
 from agent_market.options import timeframe_delta
@@ -12,7 +13,7 @@ from agent_market.options import timeframe_delta
 DATE = "datetime64[ms, UTC]"
 PRICES = ["open", "high", "low", "close"]
 SIGNIFICANT_DIGITS = 12  # of prices; what stands after them is noise of binary arithmetic
-SOURCES = {"simulated": simulate, "freqtrade_datadir": read_datadir}
+SOURCES = {"simulated": simulate, "freqtrade_datadir": read_datadir, "exchange": read_exchange}
 
 
 def load_candles(options: MarketOptions) -> pd.DataFrame:
@@ -84,8 +85,8 @@ def _clean_pair(pair: str, rows: pd.DataFrame, options: MarketOptions) -> tuple[
         "out_of_order": (np.diff(_milliseconds(rows["date"])) < 0).sum(),
         "ohlc_violations": _violates(rows).sum(),
     }
-    usable = _usable(rows)
-    kept = rows[usable].sort_values("date", kind="stable")
+    good = usable(rows)
+    kept = rows[good].sort_values("date", kind="stable")
     if options.on_duplicates != "error":
         kept = kept.drop_duplicates("date", keep=options.on_duplicates)
     if kept.empty:
@@ -93,7 +94,7 @@ def _clean_pair(pair: str, rows: pd.DataFrame, options: MarketOptions) -> tuple[
             f"{pair}: none of its {len(rows)} candles is usable (prices must be positive, volume 0 or more); "
             "leave the pair out of market.pairs"
         )
-    kept, widened = _repair_prices(kept.reset_index(drop=True))
+    kept, widened = repair_prices(kept.reset_index(drop=True))
     missing = np.diff(_milliseconds(kept["date"])) // _step(options.timeframe) - 1
     candles = _fill_gaps(kept, missing, options)
     previous = kept["close"].shift()
@@ -102,7 +103,7 @@ def _clean_pair(pair: str, rows: pd.DataFrame, options: MarketOptions) -> tuple[
         "missing": missing.sum(),
         "longest_gap": missing.max(initial=0),
         **found,
-        "non_positive_or_nan": (~usable).sum(),
+        "non_positive_or_nan": (~good).sum(),
         "zero_volume": (kept["volume"] == 0).sum(),
         "stale": kept[PRICES].eq(previous, axis=0).all(axis=1).sum(),
         "dropped": len(rows) - len(kept),
@@ -114,22 +115,23 @@ def _clean_pair(pair: str, rows: pd.DataFrame, options: MarketOptions) -> tuple[
     return candles, {"pair": pair, "candles": len(candles), **span, **counts}
 
 
-def _usable(rows: pd.DataFrame) -> pd.Series:
+def usable(rows: pd.DataFrame) -> pd.Series:
+    """Whether each candle's prices are positive numbers and its volume is 0 or more."""
     numbers = rows[[*PRICES, "volume"]]
     return np.isfinite(numbers).all(axis=1) & (rows[PRICES] > 0).all(axis=1) & (rows["volume"] >= 0)
 
 
-def _violates(rows: pd.DataFrame) -> pd.Series:
-    """Whether the high is not the highest of the four prices or the low not the lowest."""
-    return (rows["high"] < rows[PRICES].max(axis=1)) | (rows["low"] > rows[PRICES].min(axis=1))
-
-
-def _repair_prices(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+def repair_prices(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """Rows with prices rounded and high and low widened to hold the others; how many were widened."""
     violates = _violates(rows)
     prices = rows[PRICES].apply(_round_prices)
     prices["high"], prices["low"] = prices.max(axis=1), prices.min(axis=1)
     return rows.assign(**prices), violates.sum()
+
+
+def _violates(rows: pd.DataFrame) -> pd.Series:
+    """Whether the high is not the highest of the four prices or the low not the lowest."""
+    return (rows["high"] < rows[PRICES].max(axis=1)) | (rows["low"] > rows[PRICES].min(axis=1))
 
 
 def _round_prices(prices: pd.Series) -> pd.Series:

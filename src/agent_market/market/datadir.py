@@ -20,10 +20,8 @@ COLUMNS = ["date", "open", "high", "low", "close", "volume"]
 FILE_NAME = re.compile(
     r"(?P<pair>[\w-]+)-(?P<timeframe>\d+[a-zA-Z]{1,2})(-(?P<kind>\w+))?\.(?P<format>feather|parquet|json\.gz|json)"
 )
-KINDS = {
-    "spot": None,
-    "futures": "futures",
-}  # what stands after the timeframe; mark and funding files differ there
+KINDS = {"spot": None, "futures": "futures"}  # what stands after the timeframe; mark and funding files differ there
+RATE_COLUMNS = ["date", "funding_rate"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def read_datadir(options: MarketOptions) -> pd.DataFrame:
     the column and the remedy, and ParameterError for a pair that has no file.
     """
     files = _select_files(options)
-    frames = [_read_file(file).assign(pair=file.pair) for file in files]
+    frames = [read_columns(file, COLUMNS).assign(pair=file.pair) for file in files]
     candles = pd.concat(frames, ignore_index=True)
     candles["pair"] = pd.Categorical(candles["pair"], categories=sorted(file.pair for file in files))
     return candles[["pair", *COLUMNS]]
@@ -54,7 +52,7 @@ def read_datadir(options: MarketOptions) -> pd.DataFrame:
 def _select_files(options: MarketOptions) -> list[CandleFile]:
     """One file per pair asked for, sorted by pair."""
     folder = _folder(options)
-    there = _list_files(folder, options.trading_mode)
+    there = list_files(folder, KINDS[options.trading_mode])
     files = [file for file in there if file.timeframe == options.timeframe]
     if not files:
         raise DataError(_nothing_found(options, folder, there))
@@ -85,12 +83,12 @@ def _folder(options: MarketOptions) -> Path:
     return datadir / "futures" if options.trading_mode == "futures" else datadir
 
 
-def _list_files(folder: Path, trading_mode: str) -> list[CandleFile]:
-    """All candle files of a trading mode in a folder, sorted by name."""
+def list_files(folder: Path, kind: str | None) -> list[CandleFile]:
+    """All candle files of a kind (None for spot, futures, mark, funding_rate) in a folder, sorted by name."""
     files = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = FILE_NAME.fullmatch(path.name)
-        if match and path.is_file() and match["kind"] == KINDS[trading_mode]:
+        if match and path.is_file() and match["kind"] == kind:
             pair = match["pair"].replace("_", "/", 1).replace("_", ":", 1)
             files.append(CandleFile(path, pair, match["timeframe"], match["format"]))
     return files
@@ -109,7 +107,7 @@ def _nothing_found(options: MarketOptions, folder: Path, there: list[CandleFile]
         return f"{problem}; there are {', '.join(counted)}: set market.timeframe to one of these"
     other = "spot" if mode == "futures" else "futures"
     datadir = Path(options.datadir).expanduser()
-    if _list_files(datadir if other == "spot" else datadir / "futures", other):
+    if list_files(datadir if other == "spot" else datadir / "futures", KINDS[other]):
         return f"{problem}; there are {other} candles: set market.trading_mode={other}"
     tables = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")]) if folder.is_dir() else []
     if tables:
@@ -120,7 +118,7 @@ def _nothing_found(options: MarketOptions, folder: Path, there: list[CandleFile]
             "save it with "
             f'frame.to_feather("BTC_USDT-{options.timeframe}.feather")'
         )
-    below = [path.name for path in sorted(datadir.iterdir()) if path.is_dir() and _list_files(path, "spot")]
+    below = [path.name for path in sorted(datadir.iterdir()) if path.is_dir() and list_files(path, KINDS["spot"])]
     if below:
         return f"{problem}; its folders {shorten(below)} have candles: set market.datadir to one of these"
     return (
@@ -129,8 +127,11 @@ def _nothing_found(options: MarketOptions, folder: Path, there: list[CandleFile]
     )
 
 
-def _read_file(file: CandleFile) -> pd.DataFrame:
-    """Columns date, open, high, low, close, volume of one file, in its order, with their types made right."""
+def read_columns(file: CandleFile, columns: list[str]) -> pd.DataFrame:
+    """The columns of one file, date first, in its order, with their types made right: float64 but for the date.
+
+    Rates that stand in the column `open`, where freqtrade kept them before 2026, are found there, too.
+    """
     if not file.path.stat().st_size:
         raise DataError(f"{file.path} is empty (0 bytes); download it again or move it out of market.datadir")
     try:
@@ -140,30 +141,33 @@ def _read_file(file: CandleFile) -> pd.DataFrame:
             f"{file.path} cannot be read as {file.format}: {error}. It is truncated or damaged; download it "
             "again or move it out of market.datadir"
         ) from error
-    missing = [column for column in COLUMNS if column not in frame.columns]
+    if columns == RATE_COLUMNS and "funding_rate" not in frame:
+        frame = frame.rename(columns={"open": "funding_rate"})
+    missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
             f"{file.path} has no column {', '.join(missing)}; it has "
-            f"{shorten(map(str, frame.columns)) or 'none'}; candles need {', '.join(COLUMNS)}"
+            f"{shorten(map(str, frame.columns)) or 'none'}; candles need {', '.join(columns)}"
         )
     if frame.empty:
         raise DataError(f"{file.path} holds no candles; download it again or move it out of market.datadir")
-    columns = {"date": _to_dates(frame["date"], file.path)}
-    for column in COLUMNS[1:]:
-        columns[column] = _to_numbers(frame[column], file.path)
-    return pd.DataFrame(columns).reset_index(drop=True)
+    typed = {"date": _to_dates(frame["date"], file.path)}
+    for column in columns[1:]:
+        typed[column] = _to_numbers(frame[column], file.path)
+    return pd.DataFrame(typed).reset_index(drop=True)
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    """freqtrade's json: a list of [milliseconds, open, high, low, close, volume], no header."""
+    """freqtrade's json: a list of [milliseconds, open, high, low, close, volume] or [milliseconds, rate], no header."""
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as stream:
         rows = json.load(stream)
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError("expected a list of rows [milliseconds, open, high, low, close, volume]")
-    wrong = next((number for number, row in enumerate(rows) if len(row) != len(COLUMNS)), None)
+    columns = RATE_COLUMNS if rows and len(rows[0]) == len(RATE_COLUMNS) else COLUMNS
+    wrong = next((number for number, row in enumerate(rows) if len(row) != len(columns)), None)
     if wrong is not None:
-        raise ValueError(f"row {wrong} has {len(rows[wrong])} values, expected {len(COLUMNS)}: {COLUMNS}")
-    return pd.DataFrame(rows, columns=COLUMNS)
+        raise ValueError(f"row {wrong} has {len(rows[wrong])} values, expected {len(columns)}: {columns}")
+    return pd.DataFrame(rows, columns=columns)
 
 
 _READERS = {

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import erf
 
 from agent_market.errors import ParameterError
-from agent_market.market.options import SIMULATED_TIMEFRAME, MarketOptions
+from agent_market.market.options import SIMULATED_TIMEFRAME, MarketOptions, utc
 from agent_market.market.pairs import unknown_pair
 
 # Mean |return| by hour (UTC) and by weekday (Monday first) over its mean: BTC/USDT, average of 2020-21 and
@@ -54,7 +55,8 @@ class Market:
     """
 
     dates: pd.DatetimeIndex  # (n_candles + 1,) open times
-    state: np.ndarray  # (n_candles + 1, n_pairs) the signal's state before candle t, a standard normal
+    state: np.ndarray  # (n_candles + 1, n_pairs) the signal before candle t: unit variance, mean 0
+    shown: np.ndarray  # (n_candles + 1, n_pairs) what the wicks of candle t - 1 show, a standard normal
     volatility: np.ndarray  # (n_candles + 1, n_pairs) standard deviation of candle t's return
     season: np.ndarray  # (n_candles + 1,) the part of the volatility that the clock gives
     noise: np.ndarray  # (n_candles + 1, n_pairs) return of candle t without the signal
@@ -77,9 +79,9 @@ def simulate(options: MarketOptions) -> pd.DataFrame:
     path = np.vstack([market.first_price, market.first_price * np.cumprod(1 + returns, axis=0)])
     opens, closes = path[:-1], path[1:]
 
-    # the wicks show the state that moves the NEXT candle: a long lower wick when the next mean is positive
+    # the wicks hint at the NEXT candle: a long lower wick when what is shown for it is positive
     wick = (market.wick * market.volatility)[:-1]
-    lower_share = 1 / (1 + np.exp(-WICK_SLOPE * market.state[1:]))
+    lower_share = 1 / (1 + np.exp(-WICK_SLOPE * market.shown[1:]))
     columns = {
         "open": _to_tick(opens, ticks_per_unit),
         "high": _to_tick(np.maximum(opens, closes) * np.exp(wick * (1 - lower_share)), ticks_per_unit),
@@ -95,19 +97,33 @@ def planted_expectation(options: MarketOptions, horizon: int) -> pd.DataFrame:
 
     `expected` is the mean of `open[t + 1 + h] / open[t + 1] - 1` given all that is settled at the
     close of t, to first order: `strength * state[t] * sum over k = 1..h of phi^(k - 1) * volatility[t + k]`,
-    where phi is the signal's persistence per candle and the volatility after t + 1 is taken to change with
-    the clock only. It is exact for h = 1 and exactly zero for strength 0.
+    where phi is the signal's persistence per candle (0 for a pattern) and the volatility after t + 1 is taken to
+    change with the clock only. It is exact for h = 1 and exactly zero for strength 0.
     """
-    if options.source != "simulated":
-        raise ParameterError(f"only market.source=simulated has a planted signal, not {options.source!r}")
-    if horizon < 1:
-        raise ParameterError(f"the horizon is {horizon} candles; it must be 1 or more")
-    market = _draw_market(options)
-    persistence, hour = _per_candle(options.signal_half_life), pd.Timedelta(SIMULATED_TIMEFRAME)
-    weight = sum(persistence**step * _season(market.dates[1:] + step * hour) for step in range(horizon))
-    per_state = market.volatility[1:] * (weight / market.season[1:])[:, None]
-    expected = options.signal_strength * market.state[1:] * per_state
-    return _as_table(options, market.dates[:-1], {"expected": expected})
+    market = _check_and_draw(options, horizon)
+    return _expectation(options, market, market.state[1:], horizon)
+
+
+def optimal_expectation(options: MarketOptions, horizon: int) -> pd.DataFrame:
+    """The best forecast from a pair's own candles up to t: pair, date, expected; rows as in `simulate`.
+
+    As `planted_expectation`, with the signal replaced by its mean given what the wicks showed up to the close of t:
+    for a state by the Kalman filter of wicks and returns (Anderson & Moore 1979, section 3.1), the best of all that
+    are linear in them; for a pattern from its two wicks. Volatility is taken as known. Without `signal_noise` it is
+    `planted_expectation`.
+    """
+    market = _check_and_draw(options, horizon)
+    noise = options.signal_noise
+    observed = market.shown[1:] * np.sqrt(1 + noise**2)  # hidden + noise
+    if noise == 0:
+        signal = market.state[1:]
+    elif options.signal_kind == "state":
+        strength = options.signal_strength
+        returns = strength * market.state + np.sqrt(1 - strength**2) * market.noise / market.volatility
+        signal = _kalman_filter(observed, returns[:-1], options)
+    else:
+        signal = _neighbours(erf(observed / (noise * np.sqrt(2 + 2 * noise**2))))
+    return _expectation(options, market, signal, horizon)
 
 
 def simulated_pairs(options: MarketOptions) -> list[str]:
@@ -121,11 +137,11 @@ def simulated_pairs(options: MarketOptions) -> list[str]:
 def _draw_market(options: MarketOptions) -> Market:
     """All that is random: nothing here depends on the strength of the signal."""
     n_rows, n_pairs = options.n_candles + 1, options.n_pairs
-    dates = pd.date_range(_utc(options.start), periods=n_rows, freq=SIMULATED_TIMEFRAME, unit="ms")
+    dates = pd.date_range(utc(options.start), periods=n_rows, freq=SIMULATED_TIMEFRAME, unit="ms")
     # each purpose of each pair has a stream of its own, so that more candles or pairs leave the others alone
     common, *seeds = np.random.SeedSequence(options.seed).spawn(n_pairs + 1)
     shock, jump, regime, slow = (np.random.default_rng(child) for child in common.spawn(4))
-    streams = [[np.random.default_rng(child) for child in seed.spawn(6)] for seed in seeds]
+    streams = [[np.random.default_rng(child) for child in seed.spawn(7)] for seed in seeds]
 
     def per_pair(stream: int, draw: Callable[[np.random.Generator], np.ndarray]) -> np.ndarray:
         return np.stack([draw(generators[stream]) for generators in streams], axis=1)
@@ -147,9 +163,16 @@ def _draw_market(options: MarketOptions) -> Market:
     own = clock * np.exp(slow_pair + 0.6 * slow_factor) * np.sqrt(REGIME_VOLATILITY[regimes])
     own = own * own_share * _garch(pair_shock, **GARCH_PAIR)
 
+    hidden = per_pair(3, normal)
+    if options.signal_kind == "state":
+        state = hidden = _autoregression(hidden, _per_candle(options.signal_half_life))
+    else:  # no wick shows row 0
+        state = np.concatenate([np.zeros((1, n_pairs)), _neighbours(np.sign(hidden[1:]))])
+
     return Market(
         dates=dates,
-        state=_autoregression(per_pair(3, normal), _per_candle(options.signal_half_life)),
+        state=state,
+        shown=(hidden + options.signal_noise * per_pair(6, normal)) / np.sqrt(1 + options.signal_noise**2),
         volatility=np.sqrt(factor**2 + own**2),
         season=season,
         noise=np.clip(factor * factor_shock + own * pair_shock, -LARGEST_MOVE, LARGEST_MOVE),
@@ -212,6 +235,47 @@ def _autoregression(draws: np.ndarray, persistence: float) -> np.ndarray:
     return out
 
 
+def _neighbours(values: np.ndarray) -> np.ndarray:
+    """Product of each row and the one before; 0 in the first row."""
+    return np.concatenate([np.zeros_like(values[:1]), values[1:] * values[:-1]])
+
+
+def _kalman_filter(observed: np.ndarray, returns: np.ndarray, options: MarketOptions) -> np.ndarray:
+    """Mean of the state before candle t + 1 given candles up to t, both (n_candles, n_pairs).
+
+    `observed[t]` is that state with noise, `returns[t]` holds that before candle t as one part among noise.
+    """
+    persistence, noise, strength = _per_candle(options.signal_half_life), options.signal_noise, options.signal_strength
+    out = np.empty_like(observed)
+    mean, variance = np.zeros(observed.shape[1]), 1.0
+    for row, (shown, moved) in enumerate(zip(observed, returns, strict=True)):
+        gain = variance * strength / (variance * strength**2 + 1 - strength**2)
+        mean, variance = mean + gain * (moved - strength * mean), (1 - gain * strength) * variance
+        mean, variance = persistence * mean, persistence**2 * variance + 1 - persistence**2
+        gain = variance / (variance + noise**2)
+        mean, variance = mean + gain * (shown - mean), (1 - gain) * variance
+        out[row] = mean
+    return out
+
+
+def _check_and_draw(options: MarketOptions, horizon: int) -> Market:
+    if options.source != "simulated":
+        raise ParameterError(f"only market.source=simulated has a planted signal, not {options.source!r}")
+    if horizon < 1:
+        raise ParameterError(f"the horizon is {horizon} candles; it must be 1 or more")
+    return _draw_market(options)
+
+
+def _expectation(options: MarketOptions, market: Market, signal: np.ndarray, horizon: int) -> pd.DataFrame:
+    """Mean of the return over the horizon when `signal` (n_candles, n_pairs) moves the next candle."""
+    lasting = _per_candle(options.signal_half_life) if options.signal_kind == "state" else 0.0
+    hour = pd.Timedelta(SIMULATED_TIMEFRAME)
+    weight = sum(lasting**step * _season(market.dates[1:] + step * hour) for step in range(horizon))
+    per_state = market.volatility[1:] * (weight / market.season[1:])[:, None]
+    expected = options.signal_strength * signal * per_state
+    return _as_table(options, market.dates[:-1], {"expected": expected})
+
+
 def _volume(market: Market) -> np.ndarray:
     """Volume in base units, more in volatile times and large moves; the same for any signal strength."""
     volatility, noise = market.volatility[:-1], market.noise[:-1]
@@ -228,11 +292,6 @@ def _season(dates: pd.DatetimeIndex) -> np.ndarray:
 def _per_candle(half_life: float) -> float:
     """The part of a state that is left after one candle."""
     return 0.5 ** (1 / half_life)
-
-
-def _utc(start: str) -> pd.Timestamp:
-    date = pd.Timestamp(start)
-    return date.tz_localize("UTC") if date.tz is None else date.tz_convert("UTC")
 
 
 def _to_tick(prices: np.ndarray, ticks_per_unit: np.ndarray) -> np.ndarray:

@@ -1,6 +1,9 @@
 """The steps that every model goes through, as one template for all training stages."""
 
+import functools
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -13,8 +16,12 @@ from agent_market.evaluation.prediction import prediction_metrics
 from agent_market.learning.trained import TrainedModel
 from agent_market.learning.walk_forward import TrainingOptions, compares_pairs, target_column, walk_forward
 from agent_market.market.options import MarketOptions
+from agent_market.progress import tell
 
 log = logging.getLogger(__name__)
+
+SILENCE = 30.0
+"""Seconds after which a fit that nobody watches says in the log how far it is."""
 
 
 class AnyModelOptions(RootModel[Any]):
@@ -41,7 +48,7 @@ def _model_pipeline(name: str) -> Pipeline:
     return Pipeline(
         [
             Node(
-                train,
+                _named(train, name),
                 [
                     "features",
                     "factors",
@@ -51,11 +58,16 @@ def _model_pipeline(name: str) -> Pipeline:
                     "params:training",
                     "params:market",
                 ],
-                ["model", "predictions"],
+                ["model", "predictions", "fits"],
                 name="train",
             ),
             Node(explain, "model", "importance", name="explain"),
-            Node(score, ["predictions", "labels", "params:options", "params:training"], "metrics", name="score"),
+            Node(
+                score,
+                ["predictions", "labels", "fits", "params:options", "params:training"],
+                "metrics",
+                name="score",
+            ),
         ],
         namespace=name,
         inputs={"features", "factors", "labels", "folds"},
@@ -67,6 +79,11 @@ def _model_pipeline(name: str) -> Pipeline:
     )
 
 
+def _named(function: Callable, model: str) -> Callable:
+    """The function for one model; a partial, unlike a closure, can be sent to another process."""
+    return functools.update_wrapper(functools.partial(function, model=model), function)
+
+
 def train(
     features: pd.DataFrame,
     factors: dict[str, Any],
@@ -75,9 +92,10 @@ def train(
     options: AnyModelOptions,
     training: TrainingOptions,
     market: MarketOptions,
-) -> tuple[TrainedModel, pd.DataFrame]:
-    """A model of every fold, and its predictions of the test windows."""
-    return walk_forward(
+    model: str = "",
+) -> tuple[TrainedModel, pd.DataFrame, pd.DataFrame]:
+    """A model of every fold, its predictions of the test windows, and how the fits went."""
+    trained, predictions = walk_forward(
         features,
         factors["factors"],
         labels,
@@ -87,8 +105,10 @@ def train(
         timeframe=market.timeframe,
         max_gap=market.max_gap,
         compat=factors["compat"],
-        report=_report,
+        name=model,
+        report=_reporter(model),
     )
+    return trained, predictions, trained.fits()
 
 
 def explain(model: TrainedModel) -> pd.DataFrame:
@@ -97,14 +117,46 @@ def explain(model: TrainedModel) -> pd.DataFrame:
 
 
 def score(
-    predictions: pd.DataFrame, labels: pd.DataFrame, options: AnyModelOptions, training: TrainingOptions
+    predictions: pd.DataFrame,
+    labels: pd.DataFrame,
+    fits: pd.DataFrame,
+    options: AnyModelOptions,
+    training: TrainingOptions,
 ) -> dict[str, Any]:
-    """How well the predictions agree with what came: IC, RankIC, R² and hit rate, with their errors."""
+    """How well the predictions agree with what came, with errors, and what the fits took.
+
+    Seconds are left out: equal runs have equal metrics, and `<model>.fits` has them.
+    """
     demeaned = compares_pairs(target_column(labels, options.root, training))
-    return prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=demeaned)
+    metrics = prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=demeaned)
+    steps = fits["steps"].tolist()
+    return metrics | {
+        "warm_start": options.root.warm_start,
+        "fit_steps": sum(steps) / len(steps),
+        "fit_steps_by_fold": steps,
+    }
 
 
-def _report(fold: int, progress: Progress) -> None:
-    if progress.step % 100 == 0:
-        loss = "" if progress.loss is None else f", validation loss {progress.loss:.5f}"
-        log.debug("fold %d: step %d of %d%s", fold, progress.step, progress.steps, loss)
+def _reporter(model: str) -> Callable[[int, Progress], None]:
+    """What shows how the fits of a model go: the bar, or else the log, now and then."""
+    spoken: dict[int, float] = {}
+
+    def report(fold: int, progress: Progress) -> None:
+        if tell(model, fold, progress):
+            return
+        now = time.monotonic()
+        level = logging.DEBUG
+        if now - spoken.setdefault(fold, now) >= SILENCE:
+            spoken[fold], level = now, logging.INFO
+        if level == logging.INFO or progress.step % max(progress.steps // 10, 1) == 0:
+            log.log(level, "    %s, fold %d: %s", model, fold, _in_words(progress))
+
+    return report
+
+
+def _in_words(progress: Progress) -> str:
+    facts = [f"step {progress.step} of {progress.steps}"]
+    facts += [f"validation loss {progress.loss:.5f}"] if progress.loss is not None else []
+    facts += [f"validation IC {progress.ic:+.4f}"] if progress.ic is not None else []
+    facts += [f"{progress.rate:,.0f} samples/s"] if progress.rate is not None else []
+    return ", ".join(facts)

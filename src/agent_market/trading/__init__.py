@@ -5,23 +5,40 @@ from agent_market.trading.compare import compare_trades
 from agent_market.trading.engine import BacktestResult, simulate
 from agent_market.trading.freqtrade import FreqtradeResult, run_freqtrade
 from agent_market.trading.markets import snapshot_markets
-from agent_market.trading.options import BacktestOptions, PositionRule, QuantileRule, SignRule, ThresholdRule
-from agent_market.trading.positions import decide_positions, wait_out_gaps
+from agent_market.trading.options import (
+    BacktestOptions,
+    CustomRule,
+    PositionRule,
+    QuantileRule,
+    SignRule,
+    ThresholdRule,
+    TopKRule,
+)
+from agent_market.trading.positions import annual_volatility, decide_positions, wait_out_gaps
+from agent_market.trading.signals import signals_of
+from agent_market.trading.sweep import sweep_options, sweep_thresholds, threshold_signals
 
 __all__ = [
     "BacktestOptions",
     "BacktestResult",
+    "CustomRule",
     "FreqtradeResult",
     "PositionRule",
     "QuantileRule",
     "SignRule",
     "ThresholdRule",
+    "TopKRule",
     "always_flat",
+    "annual_volatility",
     "buy_and_hold",
     "compare_trades",
     "decide_positions",
     "run_freqtrade",
+    "signals_of",
     "simulate",
     "snapshot_markets",
+    "sweep_options",
+    "sweep_thresholds",
+    "threshold_signals",
     "wait_out_gaps",
 ]

@@ -6,7 +6,10 @@ from agent_market.errors import DataError
 from agent_market.options import timeframe_delta
 from agent_market.trading.engine import BacktestResult, simulate
 from agent_market.trading.options import BacktestOptions
+from agent_market.trading.signals import signals_of
 from agent_market.trading.trades import as_trades
+
+ACCOUNT = {"starting_balance", "stake_currency", "tradable_balance_ratio", "fee", "slippage"}
 
 
 def buy_and_hold(
@@ -17,11 +20,13 @@ def buy_and_hold(
     start: pd.Timestamp,
     end: pd.Timestamp,
     timeframe: str,
+    funding: pd.DataFrame | None = None,
 ) -> BacktestResult:
     """All pairs bought with equal stakes at the first open a strategy could use, sold at the last; costs too.
 
     `start` and `end` are the first and last date of the strategies' positions, both included, so that the
-    first purchase is at the open after `start`. A pair listed later is bought at its own first tradable open.
+    first purchase is at the open after `start`. A pair listed later is bought at its own first tradable open. Of
+    `options` the account and the costs count, and in futures `funding`; no leverage, no stop, no ROI.
     """
     inside = candles.loc[candles["date"].between(start, end), ["pair", "date"]].astype({"pair": "str"})
     if inside.empty:
@@ -34,11 +39,12 @@ def buy_and_hold(
     ]
     return simulate(
         candles,
-        pd.concat(always_long, ignore_index=True),
+        signals_of(pd.concat(always_long, ignore_index=True)),
         markets,
-        options.model_copy(update={"max_open_trades": len(spans)}),
+        BacktestOptions(**options.model_dump(include=ACCOUNT), max_open_trades=len(spans)),
         timeframe=timeframe,
         trading_mode="futures" if ":" in spans.index[0] else "spot",
+        funding=funding,
     )
 
 

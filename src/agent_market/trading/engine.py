@@ -1,22 +1,38 @@
-"""The embedded engine: an event loop over all pairs with one account, trade for trade as freqtrade.
+"""The embedded engine: freqtrade's backtest as compiled code, trade for trade.
 
-The rules, in their order, are in docs/backtest.md.
+The rules, in their order, are in docs/backtest.md and in `kernels`.
 """
 
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal
 
+import numpy as np
 import pandas as pd
 
-from agent_market.trading.book import MarketBook, build_book
-from agent_market.trading.equity import mark_to_market
+from agent_market.errors import ParameterError
+from agent_market.trading.book import MarketArrays, SignalArrays, prepare_market, prepare_signals
+from agent_market.trading.kernels.layout import (
+    ACCOUNT,
+    COUNT,
+    ENTER_LONG,
+    ENTER_SHORT,
+    EQUITY,
+    EXIT_REASONS,
+    EXPOSURE,
+    MOST_ROI_STEPS,
+    N_OPEN,
+    POSITION,
+    RULES,
+)
 from agent_market.trading.options import BacktestOptions
-from agent_market.trading.precision import decimal, round_to_tick, truncate_to_step
 from agent_market.trading.trades import as_trades
 from agent_market.trading.window import select_window
 
-STOP_LOSS = 0.99  # the widest stop: a position is closed once it has lost this part of its value
-DIGITS = 60  # enough for an exact product of three floats
+SAME_NAME = (
+    "starting_balance", "leverage", "liquidation_buffer", "use_exit_signal", "exit_profit_only", "exit_profit_offset",
+    "ignore_roi_if_entry_signal",
+)  # fmt: skip
+"""Options that the kernel takes as they are."""
 
 
 @dataclass(frozen=True)
@@ -34,194 +50,133 @@ class BacktestResult:
 
 def simulate(
     candles: pd.DataFrame,
-    positions: pd.DataFrame,
+    signals: pd.DataFrame,
     markets: dict[str, dict],
     options: BacktestOptions,
     *,
     timeframe: str,
     trading_mode: str,
+    funding: pd.DataFrame | None = None,
 ) -> BacktestResult:
-    """The trades and the equity that `positions` lead to, from the first to the last of their dates.
+    """The trades and the equity that `signals` lead to, from the first to the last of their dates.
 
-    A position decided at the close of one candle is executed at the next open, at leverage 1, with fee and
-    slippage on both sides. Only the sign of a position counts; a missing one is flat, and so is a short in
-    spot. All pairs share the account; where slots are scarce, pairs earlier in the alphabet come first.
+    A signal given at the close of one candle is acted on at the next open, with fee and slippage on both sides. A
+    missing one is flat, and so is a short in spot. All pairs share the account; where slots are scarce, pairs earlier
+    in the alphabet come first.
 
     Parameters
     ----------
     candles
         pair, date (open time), open, high, low, close, volume; holes are filled with the last close.
-    positions
-        One model's pair, date, position, decided at the close of `date`.
+    signals
+        One model's pair, date, four signals and size, decided at the close of `date`: see `signals_of`.
     markets
-        Precision and limits per pair, from `snapshot_markets`.
+        Precision, limits and, in futures, leverage tiers per pair, from `snapshot_markets`.
     timeframe, trading_mode
         Length of a candle (`1h`) and `spot` or `futures`.
+    funding
+        Futures: pair, date, funding_rate (fraction, paid by longs where positive), mark_price; None: no funding.
 
     Raises
     ------
     ParameterError, DataError
         The tables, the markets and the options do not fit together.
     """
-    window = select_window(candles, positions, markets, options, timeframe=timeframe, trading_mode=trading_mode)
-    book = build_book(window, markets)
-    with localcontext(prec=DIGITS):
-        closed = _trade_through(book, options)
-    return BacktestResult(_trade_table(closed, book, options), mark_to_market(closed, book, options.starting_balance))
+    window = select_window(candles, signals, markets, options, timeframe=timeframe, trading_mode=trading_mode)
+    market = prepare_market(window.candles, markets, step=window.step, trading_mode=trading_mode, funding=funding)
+    return run_backtest(market, prepare_signals(window.signals, market), options)
 
 
-@dataclass(slots=True)
-class Position:
-    """One position, open or closed; times are candle numbers."""
+def run_backtest(market: MarketArrays, signals: SignalArrays, options: BacktestOptions) -> BacktestResult:
+    """`simulate` on a market and signals that were prepared before."""
+    from agent_market.trading.kernels.loop import run
 
-    pair: str
-    side: int  # 1 long, -1 short
-    tick: float
-    opened: int
-    rate: float  # paid; the candle's open
-    amount: float
-    stake: float
-    open_value: float  # with the costs of the entry
-    stop: float
-    closed: int = -1
-    close_rate: float = 0.0
-    profit: float = 0.0
-    reason: str = ""
-
-
-class Account:
-    """The balance that all pairs share: starting balance, closed profit, and the stakes of open positions."""
-
-    def __init__(self, options: BacktestOptions) -> None:
-        self.options = options
-        self.cost = decimal(options.cost_per_side)
-        self.profit = 0.0
-        self.open: dict[str, Position] = {}  # in order of opening
-        self.closed: list[Position] = []
-
-    def stake(self, smallest: float, largest: float) -> float:
-        """The stake of the next trade: an equal share of the tradable balance, or 0 if there is no room."""
-        tied = sum(position.stake for position in self.open.values())
-        free = self.options.starting_balance + self.profit - tied
-        available = min((tied + free) * self.options.tradable_balance_ratio - tied, free)
-        stake = min((available + tied) / self.options.max_open_trades, available)
-        most = min(largest, available)
-        if stake <= 0 or smallest > most or stake * 1.3 < smallest:  # raised to the minimum by at most 30 %
-            return 0.0
-        return min(max(stake, smallest), most)
-
-    def value(self, amount: float, rate: float, sign: int) -> float:
-        """Notional plus (sign 1) or minus (sign -1) the costs of one side."""
-        notional = decimal(amount) * decimal(rate)
-        return float(notional + sign * notional * self.cost)
-
-
-def _trade_through(book: MarketBook, options: BacktestOptions) -> list[Position]:
-    account = Account(options)
-    for now in range(1, book.length):
-        # Frozen before anything trades: pairs with a position first, then those that want one.
-        for pair in dict.fromkeys([*account.open, *book.wanted[now]]):
-            if now <= book.pairs[pair].last:
-                _trade_candle(account, book, pair, now)
-    for position in list(account.open.values()):
-        last = book.pairs[position.pair].last
-        rate = round_to_tick(book.pairs[position.pair].open[last], position.tick)
-        _close(account, position, last, rate, "force_exit")
-    return account.closed
-
-
-def _trade_candle(account: Account, book: MarketBook, pair: str, now: int) -> None:
-    target = book.pairs[pair].target[now]
-    held = account.open.get(pair)
-    if held is None:
-        _enter(account, book, pair, target, now)
-    _exit(account, book, pair, target, now)
-    reversed_now = held is not None and pair not in account.open and target == -held.side
-    if reversed_now:  # the slot that the exit freed is used at the same open
-        _enter(account, book, pair, target, now)
-        _exit(account, book, pair, target, now)
-
-
-def _enter(account: Account, book: MarketBook, pair: str, target: int, now: int) -> None:
-    if target == 0 or now == book.length - 1 or len(account.open) >= account.options.max_open_trades:
-        return
-    quotes = book.pairs[pair]
-    rate, tick = quotes.open[now], quotes.tick[now]
-    stake = account.stake(*quotes.limits(rate))
-    contracts = truncate_to_step(stake / rate / quotes.contract, quotes.step)
-    amount = float(decimal(contracts) * decimal(quotes.contract))
-    if amount == 0:
-        return
-    account.open[pair] = Position(
-        pair=pair,
-        side=target,
-        tick=tick,
-        opened=now,
-        rate=rate,
-        amount=amount,
-        stake=float(decimal(amount) * decimal(rate)),
-        open_value=account.value(amount, rate, target),
-        stop=_stop(round_to_tick(rate, tick), target, tick),
+    n_candles = len(market.dates)
+    log = np.empty(int(np.count_nonzero(signals.bits & (ENTER_LONG | ENTER_SHORT))), dtype=POSITION)
+    trace, daily = np.zeros((n_candles, COUNT + 1)), np.empty(int(market.arrays.day[-1]) + 1)
+    account, rules = np.zeros(1, dtype=ACCOUNT), rules_of(options, market)
+    run(market.arrays, rules, signals.bits, signals.next_entry, signals.sizes, account, log, trace, daily)
+    check_stakes(account[0], market, options)
+    equity = pd.DataFrame(
+        {
+            "date": market.dates,
+            "equity": trace[:, EQUITY],
+            "exposure": trace[:, EXPOSURE],
+            "n_open": trace[:, N_OPEN].astype("int64"),
+        }
     )
+    return BacktestResult(_trade_table(log[: account["n_closed"][0]], market, options), equity)
 
 
-def _stop(rate: float, side: int, tick: float) -> float:
-    stop = decimal(rate * (1 - side * STOP_LOSS))
-    excess = stop % decimal(tick)
-    if excess == 0:
-        return float(stop)
-    return round(float(stop - excess + (decimal(tick) if side > 0 else Decimal(0))), 14)
+def rules_of(options: BacktestOptions, market: MarketArrays) -> np.ndarray:
+    """The options as the kernel takes them: one record of RULES.
+
+    Raises ParameterError for a ROI table of more steps than the record has room for.
+    """
+    rules = np.zeros(1, dtype=RULES)
+    for name in SAME_NAME:
+        rules[name] = getattr(options, name)
+    cost = Decimal(repr(options.cost_per_side))
+    for name, factor in (("bought", 1 + cost), ("sold", 1 - cost)):
+        rules[name], rules[f"{name}_tail"] = float(factor), float(factor - Decimal(float(factor)))
+    positive = options.trailing_stop_positive
+    rules["stake"] = 0.0 if options.stake_amount == "unlimited" else options.stake_amount
+    rules["tradable_ratio"] = options.tradable_balance_ratio
+    rules["max_open"] = options.max_open_trades
+    rules["stoploss"] = abs(options.stoploss)
+    rules["trailing"] = options.trailing_stop
+    rules["trailing_positive"] = np.nan if positive is None else positive
+    rules["trailing_offset"] = options.trailing_stop_positive_offset
+    rules["trailing_waits"] = options.trailing_only_offset_is_reached
+    roi, minutes = sorted(options.minimal_roi.items()), market.minutes
+    if len(roi) > MOST_ROI_STEPS:
+        raise ParameterError(f"backtest.minimal_roi has {len(roi)} steps; the engine takes at most {MOST_ROI_STEPS}")
+    rules["n_roi"] = len(roi)
+    for number, (after, profit) in enumerate(roi):
+        rules["roi_after"][0, number] = -(-after // minutes)
+        rules["roi_on_grid"][0, number] = after % minutes == 0
+        rules["roi"][0, number] = profit
+    return rules
 
 
-def _exit(account: Account, book: MarketBook, pair: str, target: int, now: int) -> None:
-    position = account.open.get(pair)
-    if position is None:
-        return
-    quotes = book.pairs[pair]
-    opening, low, high = quotes.open[now], quotes.low[now], quotes.high[now]
-    if target != position.side:
-        rate, reason = opening, "exit_signal"
-    elif position.stop >= low if position.side > 0 else position.stop <= high:
-        gapped = position.stop > high if position.side > 0 else position.stop < low
-        rate, reason = opening if gapped else position.stop, "stop_loss"
-    else:
-        return
-    rate = round_to_tick(rate, position.tick)
-    if low <= rate <= high:  # else the order was not filled; the next candle tries again
-        _close(account, position, now, rate, reason)
+def check_stakes(account: np.void, market: MarketArrays, options: BacktestOptions) -> None:
+    """Raise ParameterError if a stake was beyond the last leverage tier, where freqtrade gives up, too."""
+    if account["refused"]:
+        pair = market.pairs[account["refused"] - 1]
+        raise ParameterError(
+            f"a stake of {pair} grew beyond the last of its leverageTiers, at which freqtrade stops as well; lower "
+            f"backtest.stake_amount ({options.stake_amount}) or raise backtest.max_open_trades "
+            f"({options.max_open_trades})"
+        )
 
 
-def _close(account: Account, position: Position, now: int, rate: float, reason: str) -> None:
-    received = account.value(position.amount, rate, -position.side)
-    position.profit = round((received - position.open_value) * position.side, 8)
-    position.closed, position.close_rate, position.reason = now, rate, reason
-    account.profit += position.profit
-    account.closed.append(account.open.pop(position.pair))
+def _trade_table(closed: np.ndarray, market: MarketArrays, options: BacktestOptions) -> pd.DataFrame:
+    from agent_market.trading.kernels.decimals import round_column
 
-
-def _trade_table(closed: list[Position], book: MarketBook, options: BacktestOptions) -> pd.DataFrame:
-    minutes = int(book.step.total_seconds() // 60)
+    amount, stake = closed["amount"].copy(), closed["stake"].copy()
+    round_column(amount, 8)
+    round_column(stake, 8)
+    is_short = closed["side"] < 0
     return as_trades(
-        [
+        pd.DataFrame(
             {
-                "pair": position.pair,
-                "stake_amount": round(position.stake, 8),
-                "amount": position.amount,
-                "open_date": book.dates[position.opened],
-                "close_date": book.dates[position.closed],
-                "open_rate": round_to_tick(position.rate, position.tick),
-                "close_rate": position.close_rate,
+                "pair": np.array(market.pairs)[closed["pair"]],
+                "stake_amount": stake,
+                "amount": amount,
+                "open_date": market.dates[closed["opened"]],
+                "close_date": market.dates[closed["closed"]],
+                "open_rate": closed["open_rate"],
+                "close_rate": closed["close_rate"],
                 "fee_open": options.cost_per_side,
                 "fee_close": options.cost_per_side,
-                "trade_duration": (position.closed - position.opened) * minutes,
-                "profit_ratio": position.profit / position.open_value,
-                "profit_abs": position.profit,
-                "exit_reason": position.reason,
-                "enter_tag": "long" if position.side > 0 else "short",
-                "is_short": position.side < 0,
-                "leverage": 1.0,
-                "funding_fees": 0.0,
+                "trade_duration": (closed["closed"] - closed["opened"]) * market.minutes,
+                "profit_ratio": closed["profit_ratio"],
+                "profit_abs": closed["profit"],
+                "exit_reason": np.array(EXIT_REASONS)[closed["reason"]],
+                "enter_tag": np.where(is_short, "short", "long"),
+                "is_short": is_short,
+                "leverage": closed["leverage"],
+                "funding_fees": closed["funding"],
             }
-            for position in closed
-        ]
+        )
     )

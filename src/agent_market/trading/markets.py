@@ -1,6 +1,13 @@
-"""The market snapshot: fees, ticks, steps and limits per pair, kept with the candles so that runs repeat."""
+"""The market snapshot: fees, ticks, steps, limits and leverage per pair, kept with the candles so that runs repeat."""
 
+import difflib
+import importlib.util
+import json
 import math
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +18,15 @@ TRADING_MODES = ("spot", "futures")
 MIN_COST = 5.0  # stake currency, as on the large exchanges
 FINEST_TICK = 10  # decimals; freqtrade trades no market whose tick is 1e-11 or less
 STEP_WORTH = 0.1  # an amount step is worth at most this much stake currency: 1e-5 of a stake of 10,000
+EXCHANGE_TIERS = Path("exchange", "binance_leverage_tiers.json")  # within freqtrade's package
+DEFAULT_TIER = {
+    "minNotional": 0.0,
+    "maxNotional": None,
+    "maintenanceMarginRate": 0.025,
+    "maxLeverage": 20.0,
+    "maintAmt": 0.0,
+}
+"""A coin that the exchange does not list: what it asks of small ones, 20 times at most whatever the size."""
 
 
 def snapshot_markets(candles: pd.DataFrame, *, fee: float, trading_mode: str) -> dict[str, dict]:
@@ -18,7 +34,8 @@ def snapshot_markets(candles: pd.DataFrame, *, fee: float, trading_mode: str) ->
 
     The price tick is one unit of the last decimal that any price of the pair uses. The amount step is the
     largest power of ten, at most 1, that is worth no more than 0.1 of the quote currency at the highest
-    close. `fee` is a fraction per side. Futures are linear swaps with a contract size of 1.
+    close. `fee` is a fraction per side. Futures are linear swaps with a contract size of 1 and the leverage
+    tiers of Binance, as packaged with freqtrade, or `DEFAULT_TIER` for a pair that it does not list.
 
     Raises ParameterError for an unknown trading mode and DataError for a pair that does not fit it.
     """
@@ -27,6 +44,48 @@ def snapshot_markets(candles: pd.DataFrame, *, fee: float, trading_mode: str) ->
         str(pair): _market(str(pair), rows, fee=fee, trading_mode=trading_mode)
         for pair, rows in candles.groupby("pair", observed=True, sort=True)
     }
+
+
+def select_markets(markets: dict[str, dict], pairs: list[str], *, fee: float | None) -> dict[str, dict]:
+    """The markets of `pairs` as ccxt lists them, JSON-serialisable, with `leverageTiers` for futures.
+
+    `fee`, a fraction per side, takes the place of the exchange's own; None keeps that. What the exchange itself
+    answered (`info`) is left out. All are `active`: what has been delisted since was traded when its candles were.
+
+    Raises DataError for a pair that the exchange does not list.
+    """
+    snapshot = {}
+    for pair in sorted(pairs):
+        if pair not in markets:
+            near = difflib.get_close_matches(pair, list(markets), n=1)
+            hint = f"; did you mean {near[0]}" if near else ""
+            raise DataError(f"the exchange does not list {pair}{hint}. Set market.pairs to pairs that it has")
+        market = deepcopy({key: value for key, value in markets[pair].items() if key != "info"})
+        market |= {"info": {}, "active": True}
+        if fee is not None:
+            market |= {"taker": fee, "maker": fee}
+        if market.get("swap") and not market.get("leverageTiers"):
+            market["leverageTiers"] = leverage_tiers(pair)
+        snapshot[pair] = market
+    return json.loads(json.dumps(snapshot))
+
+
+def leverage_tiers(pair: str) -> list[dict[str, Any]]:
+    """The leverage tiers of a future: notionals in stake currency, maintenance margin as a fraction of them."""
+    tiers = _exchange_tiers().get(pair)
+    if tiers is None:
+        return [dict(DEFAULT_TIER)]
+    own = [name for name in DEFAULT_TIER if name != "maintAmt"]
+    return [{**{name: tier[name] for name in own}, "maintAmt": float(tier["info"]["cum"])} for tier in tiers]
+
+
+@cache
+def _exchange_tiers() -> dict[str, list[dict]]:
+    """The tiers that freqtrade backtests with; read without importing it."""
+    freqtrade = importlib.util.find_spec("freqtrade")
+    if freqtrade is None:
+        return {}
+    return json.loads((Path(freqtrade.origin).parent / EXCHANGE_TIERS).read_text())
 
 
 def check_trading_mode(trading_mode: str) -> None:
@@ -57,7 +116,7 @@ def _market(pair: str, rows: pd.DataFrame, *, fee: float, trading_mode: str) -> 
     tick, step = _power_of_ten(-min(decimals, FINEST_TICK)), _amount_step(float(rows["close"].max()))
     swap = trading_mode == "futures"
     no_limit = {"min": None, "max": None}
-    return {
+    market = {
         "id": f"{base}{quote}",
         "symbol": pair,
         "base": base,
@@ -97,6 +156,7 @@ def _market(pair: str, rows: pd.DataFrame, *, fee: float, trading_mode: str) -> 
         },
         "info": {},
     }
+    return market | {"leverageTiers": leverage_tiers(pair)} if swap else market
 
 
 def _amount_step(price: float) -> float:

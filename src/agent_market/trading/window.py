@@ -1,4 +1,4 @@
-"""What both engines are given: checked candles and positions inside the test window, and nothing else."""
+"""What both engines are given: checked candles and signals inside the test window, and nothing else."""
 
 from dataclasses import dataclass
 
@@ -9,68 +9,96 @@ from agent_market.errors import DataError, ParameterError
 from agent_market.options import timeframe_delta
 from agent_market.trading.markets import check_trading_mode, split_pair
 from agent_market.trading.options import BacktestOptions
+from agent_market.trading.signals import SIGNALS
 
 PRICES = ["open", "high", "low", "close"]
 
 
 @dataclass(frozen=True)
 class Window:
-    """The test window of one backtest, from the first to the last date of its positions.
+    """The test window of one backtest, from the first to the last date of its signals.
 
-    candles: pair, date, open, high, low, close, volume; as given, holes included.
-    positions: pair, date, position in {-1, 0, 1}; no shorts in spot.
+    candles: pair, date, open, high, low, close, volume; as given, holes included. `pair` is a categorical.
+    signals: pair, date, the four signals (bool) and `size`; no shorts in spot. A candle without a row is flat: it
+    enters nothing, and both exits are set.
     pairs: those with candles in the window, in alphabetical order, which is the order of priority.
     step: length of one candle.
     """
 
     candles: pd.DataFrame
-    positions: pd.DataFrame
+    signals: pd.DataFrame
     pairs: list[str]
     step: pd.Timedelta
 
 
 def select_window(
     candles: pd.DataFrame,
-    positions: pd.DataFrame,
+    signals: pd.DataFrame,
     markets: dict[str, dict],
     options: BacktestOptions,
     *,
     timeframe: str,
     trading_mode: str,
 ) -> Window:
-    """The window that `positions` span, with the candles of their pairs.
+    """The window that `signals` span, with the candles of their pairs.
 
     Raises ParameterError or DataError where the two tables, the markets and the options do not fit together.
     """
     check_trading_mode(trading_mode)
-    positions = _sides(positions, trading_mode)
-    wanted = set(positions["pair"])
-    start, end = positions["date"].min(), positions["date"].max()
+    signals = _checked_signals(signals, trading_mode)
+    wanted = set(signals["pair"].cat.categories)
+    start, end = signals["date"].min(), signals["date"].max()
     columns = ["pair", "date", *PRICES, "volume"]
     inside = candles["pair"].isin(wanted) & candles["date"].between(start, end)
-    window = candles.loc[inside, columns].astype({"pair": "str"}).sort_values(["pair", "date"], ignore_index=True)
+    window = _sorted(candles.loc[inside, columns])
     _check_pairs(wanted, candles, markets, options, trading_mode)
     if window.empty:
-        raise DataError(f"no candles from {start} to {end}, where the positions are; load candles for those dates")
+        raise DataError(f"no candles from {start} to {end}, where the signals are; load candles for those dates")
     step = timeframe_delta(timeframe)
     _check_candles(window, step, timeframe)
-    pairs = sorted(window["pair"].unique())
-    return Window(window, positions[positions["pair"].isin(pairs)], pairs, step)
+    pairs = list(window["pair"].cat.categories)
+    if len(pairs) < len(wanted):
+        signals = _sorted(signals[signals["pair"].isin(pairs)])
+    return Window(window, signals, pairs, step)
 
 
-def _sides(positions: pd.DataFrame, trading_mode: str) -> pd.DataFrame:
-    if positions.empty:
-        raise DataError("positions: no rows, so there is nothing to backtest; check that the model made predictions")
-    if positions.duplicated(["pair", "date"]).any():
-        raise DataError("positions: a (pair, date) is there more than once; pass the positions of one model at a time")
-    side = np.sign(positions["position"].fillna(0.0))
-    return pd.DataFrame(
-        {
-            "pair": positions["pair"].astype("str"),
-            "date": positions["date"],
-            "position": (side if trading_mode == "futures" else side.clip(lower=0)).astype("int8"),
-        }
-    ).sort_values(["pair", "date"], ignore_index=True)
+def _checked_signals(signals: pd.DataFrame, trading_mode: str) -> pd.DataFrame:
+    missing = [name for name in ("pair", "date", *SIGNALS, "size") if name not in signals]
+    if missing:
+        raise DataError(f"signals: the columns {', '.join(missing)} are missing; make signals with signals_of")
+    if signals.empty:
+        raise DataError("signals: no rows, so there is nothing to backtest")
+    if not signals["size"].between(0, 1).all():
+        raise DataError("signals: size must lie from 0 to 1, the part of a full stake that an entry takes")
+    types = dict.fromkeys(SIGNALS, bool) | {"size": "float64"}
+    signals = _sorted(signals[["pair", "date", *SIGNALS, "size"]].astype(types))
+    if _has_repeated_rows(signals):
+        raise DataError("signals: a (pair, date) is there more than once; pass the signals of one model at a time")
+    if trading_mode == "spot":
+        signals = signals.assign(enter_short=False, exit_short=False)
+    return signals
+
+
+def milliseconds(date: pd.Series) -> np.ndarray:
+    """Dates as int64 milliseconds since 1970, UTC."""
+    return date.dt.as_unit("ms").astype("int64").to_numpy()
+
+
+def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows by pair and date, `pair` a categorical of those present in alphabetical order."""
+    pair = rows["pair"].astype("category").cat.remove_unused_categories()
+    pair = pair.cat.reorder_categories(sorted(pair.cat.categories))
+    rows = rows.assign(pair=pair)
+    code, date = pair.cat.codes.to_numpy(), milliseconds(rows["date"])
+    if not ((code[1:] > code[:-1]) | ((code[1:] == code[:-1]) & (date[1:] >= date[:-1]))).all():
+        rows = rows.iloc[np.lexsort((date, code))]
+    return rows.reset_index(drop=True)
+
+
+def _has_repeated_rows(rows: pd.DataFrame) -> bool:
+    """Whether a (pair, date) is there twice in sorted rows."""
+    code, date = rows["pair"].cat.codes.to_numpy(), milliseconds(rows["date"])
+    return bool(((code[1:] == code[:-1]) & (date[1:] == date[:-1])).any())
 
 
 def _check_pairs(
@@ -82,7 +110,7 @@ def _check_pairs(
 ) -> None:
     without_candles = sorted(wanted - set(candles["pair"].unique()))
     if without_candles:
-        raise DataError(f"positions name pairs without candles: {', '.join(without_candles)}; add them to market.pairs")
+        raise DataError(f"signals name pairs without candles: {', '.join(without_candles)}; add them to market.pairs")
     without_market = sorted(wanted - markets.keys())
     if without_market:
         raise DataError(f"the market snapshot lacks {', '.join(without_market)}; build it from the same candles")
@@ -93,18 +121,28 @@ def _check_pairs(
                 f"{pair} is paid in {quote}, but backtest.stake_currency is {options.stake_currency}; "
                 f"set backtest.stake_currency to {quote} or choose other market.pairs"
             )
+        if trading_mode == "futures" and not markets[pair].get("leverageTiers"):
+            raise DataError(f"the market snapshot has no leverageTiers for {pair}; build it anew with snapshot_markets")
 
 
 def _check_candles(window: pd.DataFrame, step: pd.Timedelta, timeframe: str) -> None:
-    bad = ~(np.isfinite(window[PRICES]) & (window[PRICES] > 0)).all(axis=1)
+    opening, high, low, close = (window[name].to_numpy(dtype="float64") for name in PRICES)
+    bad = ~((low > 0) & (np.minimum(opening, close) > 0) & (np.maximum(high, np.maximum(opening, close)) < np.inf))
     if bad.any():
         row = window[bad].iloc[0]
         raise DataError(
             f"candles: a price of {row['pair']} at {row['date']} is missing or not positive; drop the candle"
         )
-    if window.duplicated(["pair", "date"]).any():
+    outside = (low > np.minimum(opening, close)) | (high < np.maximum(opening, close))
+    if outside.any():
+        row = window[outside].iloc[0]
+        raise DataError(
+            f"candles: open or close of {row['pair']} at {row['date']} is outside low to high; mend the candle"
+        )
+    if _has_repeated_rows(window):
         raise DataError("candles: a (pair, date) is there more than once; clean the candles first")
-    off_grid = (window["date"] - window["date"].min()) % step != pd.Timedelta(0)
+    date = milliseconds(window["date"])
+    off_grid = (date - date.min()) % (step // pd.Timedelta("1ms")) != 0
     if off_grid.any():
         row = window[off_grid].iloc[0]
         raise DataError(

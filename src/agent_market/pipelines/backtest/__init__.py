@@ -1,6 +1,7 @@
 """What trading the predictions would have brought: `<model>.predictions` in; `positions`, `trades`, `equity` out.
 
-The real freqtrade runs beside the embedded engine, and `engine_comparison` says whether they agree.
+The real freqtrade runs beside the embedded engine, `engine_comparison` says whether they agree, and
+`freqtrade_archive` keeps its results as it writes them.
 """
 
 from agent_market.pipelines.backtest.pipeline import create_pipeline

@@ -11,19 +11,32 @@ from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.parallel import run_parallel
 from agent_market.trading.options import BacktestOptions
+from agent_market.trading.signals import signals_of
 from agent_market.trading.trades import as_trades
 
 
 def make_positions(
-    backtest: BacktestOptions, market: MarketOptions, folds: pd.DataFrame, **predictions: pd.DataFrame
+    backtest: BacktestOptions,
+    market: MarketOptions,
+    folds: pd.DataFrame,
+    candles: pd.DataFrame,
+    **predictions: pd.DataFrame,
 ) -> pd.DataFrame:
     """Target position of each model, pair and candle of the test windows, by the configured rule."""
+    gaps = {"timeframe": market.timeframe, "max_gap": market.max_gap}
     tables = []
     for model, table in predictions.items():
         check_out_of_sample(table, folds, name=f"{model}.predictions")
         allow_short = market.trading_mode == "futures"
-        decided = trading.decide_positions(table, backtest.positions, allow_short=allow_short)
-        waited = trading.wait_out_gaps(decided, timeframe=market.timeframe, max_gap=market.max_gap)
+        decided = trading.decide_positions(
+            table,
+            backtest.positions,
+            allow_short=allow_short,
+            candles=candles,
+            trading_days=market.trading_days,
+            **gaps,
+        )
+        waited = trading.wait_out_gaps(decided, **gaps)
         tables.append(waited.assign(model=model))
     return pd.concat(tables, ignore_index=True)[["model", "pair", "date", "position"]]
 
@@ -31,18 +44,19 @@ def make_positions(
 def simulate(
     positions: pd.DataFrame,
     candles: pd.DataFrame,
+    funding_rates: pd.DataFrame,
     market_snapshot: dict[str, Any],
     backtest: BacktestOptions,
     market: MarketOptions,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Trades and equity of each model by the embedded engine, and of the benchmarks over the same time."""
-    how = {"timeframe": market.timeframe, "trading_mode": market.trading_mode}
+    how = {"timeframe": market.timeframe, "trading_mode": market.trading_mode, "funding": funding_rates}
     results = {
-        model: trading.simulate(candles, table.drop(columns="model"), market_snapshot, backtest, **how)
+        model: trading.simulate(candles, signals_of(table), market_snapshot, backtest, **how)
         for model, table in positions.groupby("model", sort=False)
     }
     span = {"start": positions["date"].min(), "end": positions["date"].max(), "timeframe": market.timeframe}
-    results["buy_and_hold"] = trading.buy_and_hold(candles, market_snapshot, backtest, **span)
+    results["buy_and_hold"] = trading.buy_and_hold(candles, market_snapshot, backtest, **span, funding=funding_rates)
     results["always_flat"] = trading.always_flat(backtest, **span)
     equity = _stack({model: result.equity for model, result in results.items()})
     # Engines fill holes with stand-ins; an account is valued when there is a market.
@@ -53,30 +67,29 @@ def simulate(
 def run_freqtrade(
     positions: pd.DataFrame,
     candles: pd.DataFrame,
+    funding_rates: pd.DataFrame,
     market_snapshot: dict[str, Any],
     backtest: BacktestOptions,
     market: MarketOptions,
     training: TrainingOptions,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Trades and figures of each model by freqtrade's own backtester; nothing where `backtest.freqtrade` is off."""
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, dict[str, bytes]]]:
+    """Trades, figures and result files of each model by freqtrade itself; nothing where `backtest.freqtrade` is off."""
     by_model = dict(list(positions.groupby("model", sort=False))) if backtest.freqtrade else {}
     if not by_model:
-        return _stack({"": as_trades([])}), {}
+        return _stack({"": as_trades([])}), {}, {}
+    how = {"timeframe": market.timeframe, "trading_mode": market.trading_mode, "funding": funding_rates}
     backtests = [
-        joblib.delayed(trading.run_freqtrade)(
-            candles,
-            table.drop(columns="model"),
-            market_snapshot,
-            backtest,
-            timeframe=market.timeframe,
-            trading_mode=market.trading_mode,
-        )
+        joblib.delayed(trading.run_freqtrade)(candles, signals_of(table), market_snapshot, backtest, **how)
         for table in by_model.values()
     ]
     # freqtrade keeps its state in classes: only processes can run side by side.
     results = run_parallel(backtests, n_jobs=training.n_jobs, backend="loky")
     named = dict(zip(by_model, results, strict=True))
-    return _stack({m: r.trades for m, r in named.items()}), {m: r.summary for m, r in named.items()}
+    return (
+        _stack({model: result.trades for model, result in named.items()}),
+        {model: result.summary for model, result in named.items()},
+        {model: result.archive for model, result in named.items()},
+    )
 
 
 def compare_engines(
@@ -87,7 +100,8 @@ def compare_engines(
     for model in freqtrade_metrics:
         ours, theirs = (table[table["model"] == model] for table in (trades, freqtrade_trades))
         row = trading.compare_trades(ours, theirs, starting_balance=backtest.starting_balance)
-        differences = row.pop("max_abs_difference")
+        differences, reasons = row.pop("max_abs_difference"), row.pop("exit_reasons")
+        row["exit_reasons"] = ", ".join(f"{reason} {ours}/{theirs}" for reason, (ours, theirs) in reasons.items())
         rows.append({"model": model} | row | {f"max_difference_{name}": gap for name, gap in differences.items()})
     return pd.DataFrame(rows, columns=None if rows else ["model", "verdict"])
 

@@ -9,12 +9,18 @@ from agent_market.pipelines.backtest.nodes import compare_engines, make_position
 def create_pipeline(**kwargs: object) -> Pipeline:
     """Positions, trades and equity of all configured models."""
     predictions = {name: f"{name}.predictions" for name in all_models()}
-    market = ["candles", "market_snapshot", "params:backtest", "params:market"]
+    market = ["candles", "funding_rates", "market_snapshot", "params:backtest", "params:market"]
     return Pipeline(
         [
             Node(
                 make_positions,
-                {"backtest": "params:backtest", "market": "params:market", "folds": "folds", **predictions},
+                {
+                    "backtest": "params:backtest",
+                    "market": "params:market",
+                    "folds": "folds",
+                    "candles": "candles",
+                    **predictions,
+                },
                 "positions",
                 name="make_positions",
             ),
@@ -22,7 +28,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             Node(
                 run_freqtrade,
                 ["positions", *market, "params:training"],
-                ["freqtrade_trades", "freqtrade_metrics"],
+                ["freqtrade_trades", "freqtrade_metrics", "freqtrade_archive"],
                 name="run_freqtrade",
             ),
             Node(

@@ -1,4 +1,4 @@
-"""Market data: `params:market` in; `candles`, `data_quality` and `market_snapshot` out."""
+"""Market data: `params:market` in; `candles`, `data_quality`, `funding_rates` and `market_snapshot` out."""
 
 from agent_market.pipelines.data_engineering.pipeline import create_pipeline
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from agent_market.pipelines.data_engineering.nodes import clean_candles, fetch_candles, snapshot_market
+from agent_market.pipelines.data_engineering.nodes import clean_candles, fetch_candles, load_funding, snapshot_market
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -16,6 +16,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 ["candles", "data_quality"],
                 name="clean_candles",
             ),
+            Node(load_funding, ["candles", "params:market"], "funding_rates", name="load_funding"),
             Node(
                 snapshot_market,
                 ["candles", "params:market", "params:backtest"],

@@ -26,7 +26,18 @@ ENGINE_COLUMNS = (
 )
 """What the report shows of the comparison of engines."""
 
-LIBRARIES = ("agent_market", "catboost", "freqtrade", "kedro", "lightgbm", "numpy", "pandas", "scikit-learn", "xgboost")
+LIBRARIES = (
+    "agent_market",
+    "catboost",
+    "freqtrade",
+    "kedro",
+    "lightgbm",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "torch",
+    "xgboost",
+)
 
 
 def measure_trading(
@@ -145,7 +156,7 @@ def describe_run(
             "market": market.model_dump(mode="json"),
             "features": features.model_dump(mode="json"),
             "labels": labels.model_dump(mode="json"),
-            "training": training.model_dump(mode="json"),
+            "training": training.model_dump(mode="json", exclude={"checkpoints"}),
             "models": {name: options.model_dump(mode="json") for name, options in parsed.items()},
             "backtest": backtest.model_dump(mode="json"),
         },

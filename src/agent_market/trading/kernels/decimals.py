@@ -1,0 +1,203 @@
+"""freqtrade's decimal arithmetic without decimals: exact products and quotients of pairs of floats.
+
+freqtrade multiplies prices, amounts and fees as decimal numbers (ccxt's `Precise`: each float stands for the shortest
+decimal that reads back as it) and rounds the result once, to a float. Here such a decimal is an unevaluated sum of two
+floats, which holds about 32 digits. Dekker, "A floating-point technique for extending the available precision" (1971),
+and Shewchuk, "Adaptive precision floating-point arithmetic" (1997), give the error-free steps.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from agent_market.trading.kernels.compiling import ENTRY, INNER
+
+UP, NEAREST, DOWN = map(np.int64, (1, 0, -1))  # typed: numba compiles one variant per literal number
+"""Where a price or an amount between two ticks goes; halves go up."""
+
+POWERS = 61
+POWER = np.array([float(10**k) for k in range(POWERS)])
+POWER_TAIL = np.array([float(10**k - int(float(10**k))) for k in range(POWERS)])
+EXACT_POWERS = 22  # 10**22 is the largest power of ten that a float holds exactly
+EXACT_INTEGERS = 2.0**53
+LONG_DIGITS = 18  # decimals that ccxt's division keeps
+SIGNIFICANT_DIGITS = 14  # how far freqtrade reads a price to derive ticks (`data/btanalysis/historic_precision.py`)
+SPLITTER = 2.0**27 + 1
+
+
+@njit(**INNER)
+def two_product(a, b):
+    """The product as a float and what rounding it lost."""
+    product = a * b
+    big = SPLITTER * a
+    a_high = big - (big - a)
+    a_low = a - a_high
+    big = SPLITTER * b
+    b_high = big - (big - b)
+    b_low = b - b_high
+    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+@njit(**INNER)
+def multiply(a, a_tail, b, b_tail):
+    """(a + a_tail) (b + b_tail) as a float and its tail."""
+    product, lost = two_product(a, b)
+    lost += a * b_tail + a_tail * b
+    total = product + lost
+    return total, lost - (total - product)
+
+
+@njit(**INNER)
+def divide(a, a_tail, b, b_tail):
+    """(a + a_tail) / (b + b_tail) as a float and its tail."""
+    quotient = a / b
+    product, lost = two_product(quotient, b)
+    rest = (((a - product) - lost) + a_tail) - quotient * b_tail
+    correction = rest / b
+    total = quotient + correction
+    return total, correction - (total - quotient)
+
+
+@njit(**INNER)
+def decimal_tail(number):
+    """What the shortest decimal that reads back as this float has more than the float; from 1e-40 to 1e15."""
+    if number == 0.0 or number >= 1e15:
+        return 0.0
+    exponent = math.frexp(number)[1]
+    places = min(math.floor(15.0 - 0.30103 * exponent), EXACT_POWERS)  # number * 10**places < 10**15
+    power = POWER[max(places, 0)]
+    digits = np.rint(number * power)
+    if digits / power == number:  # at most 15 digits: what a price usually is
+        product, lost = two_product(number, power)
+        return ((digits - product) - lost) / power
+    return _long_decimal_tail(number)
+
+
+@njit(**INNER)
+def _long_decimal_tail(number):
+    """`decimal_tail` of a number that needs 16 or 17 digits."""
+    leading = math.floor(math.log10(number))
+    tail = 0.0
+    for places in range(14 - leading, 18 - leading):  # one more on either side, should the logarithm be rounded
+        power, power_tail = POWER[places], POWER_TAIL[places]
+        scaled, scaled_tail = multiply(number, 0.0, power, power_tail)
+        whole = math.floor(scaled)
+        digits = np.int64(whole) + np.int64(math.floor((scaled - whole) + scaled_tail + 0.5))
+        high = np.float64(digits)
+        quotient, tail = divide(high, np.float64(digits - np.int64(high)), power, power_tail)
+        if quotient == number:
+            return tail
+    return tail
+
+
+@njit(**INNER)
+def value_of(amount, amount_tail, rate, rate_tail, factor, factor_tail):
+    """amount * rate * factor as decimals, rounded to a float: what an order is worth, fee included."""
+    value, tail = multiply(amount, amount_tail, rate, rate_tail)
+    return multiply(value, tail, factor, factor_tail)[0]
+
+
+@njit(**INNER)
+def rounded(number, places):
+    """Python's `round(number, places)`: the float nearest to the decimal nearest to the number."""
+    power = POWER[places]
+    scaled, lost = two_product(number, power)
+    return number if abs(scaled) >= EXACT_INTEGERS else _nearest(scaled, lost) / power
+
+
+@njit(**INNER)
+def _nearest(number, tail):
+    """The whole number nearest to number + tail, of two the even one."""
+    whole = np.rint(number)
+    if number - whole == 0.5 and tail > 0.0:
+        return whole + 1.0
+    if number - whole == -0.5 and tail < 0.0:
+        return whole - 1.0
+    return whole
+
+
+@njit(**INNER)
+def to_multiple(number, unit, places, where):
+    """The multiple of unit / 10**places above (UP), nearest to (NEAREST) or below (DOWN) a number not below 0."""
+    count = number * POWER[places] / unit
+    whole = np.rint(count)
+    rest = count - whole
+    doubt = count * 1e-15
+    if abs(rest) <= doubt or abs(rest) >= 0.5 - doubt:  # near a multiple, or half-way: only the exact decimal tells
+        count, count_tail = multiply(number, decimal_tail(number), POWER[places], POWER_TAIL[places])
+        if unit != 1.0:
+            count, count_tail = divide(count, count_tail, unit, 0.0)
+        whole = np.rint(count)
+        rest = (count - whole) + count_tail
+        if abs(rest) <= count * 1e-24:  # rounding of the arithmetic itself: the number is a multiple
+            rest = 0.0
+    if where == UP:
+        whole += 1.0 if rest > 0.0 else 0.0
+    elif where == DOWN:
+        whole -= 1.0 if rest < 0.0 else 0.0
+    elif rest >= 0.5:
+        whole += 1.0
+    elif rest < -0.5:
+        whole -= 1.0
+    if places <= EXACT_POWERS:
+        return whole * unit / POWER[places]
+    return divide(whole * unit, 0.0, POWER[places], POWER_TAIL[places])[0]
+
+
+@njit(**INNER)
+def to_stop(number, unit, places, where):
+    """A stop at the tick above or below, which freqtrade cuts off after 14 decimals."""
+    stop = to_multiple(number, unit, places, where)
+    return rounded(stop, 14) if places > 14 and stop != number else stop
+
+
+@njit(**INNER)
+def cut_long(number, number_tail):
+    """A positive decimal cut off after 18 places, as ccxt's division leaves it, rounded to a float."""
+    power, power_tail = POWER[LONG_DIGITS], POWER_TAIL[LONG_DIGITS]
+    count, count_tail = multiply(number, number_tail, power, power_tail)
+    whole = np.floor(count)
+    rest = np.floor((count - whole) + count_tail + (count * 1e-28 + 1e-12))  # the arithmetic's own rounding added
+    return divide(whole, rest, power, power_tail)[0]
+
+
+@njit(**ENTRY)
+def decimals_of_each(prices, decimals):
+    """How many decimals each price uses: int64 into `decimals`, 0 for what is no price."""
+    for row in range(prices.size):
+        price = prices[row]
+        decimals[row] = _decimals(price, 0) if 0.0 < price < np.inf else 0
+
+
+@njit(**ENTRY)
+def monthly_decimals(candles, first, last, month, decimals):
+    """The most decimals that the four prices of a pair use in each month: int64 into `decimals`."""
+    for row in range(first, last + 1):
+        most = decimals[month[row]]
+        for column in range(4):
+            most = max(most, _decimals(candles[row, column], most))
+        decimals[month[row]] = most
+
+
+@njit(**INNER)
+def _decimals(price, least):
+    """The decimals of a price, or `least` if it has no more than that."""
+    places = min(SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(price)), EXACT_POWERS)
+    if places <= least:
+        return least
+    scaled, lost = two_product(price, POWER[places])
+    digits = np.int64(_nearest(scaled, lost))
+    if digits % np.int64(POWER[min(places - least, 18)]) == 0:
+        return least
+    while digits % 10 == 0:
+        digits //= 10
+        places -= 1
+    return places
+
+
+@njit(**ENTRY)
+def round_column(values, places):
+    """Python's `round` of each value, in place."""
+    for row in range(values.size):
+        values[row] = rounded(values[row], places)

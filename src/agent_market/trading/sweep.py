@@ -1,0 +1,213 @@
+"""Thousands of backtests over one market in one call: the market is prepared once, the figures are computed inside."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+
+from agent_market.errors import DataError, ParameterError
+from agent_market.trading.book import MarketArrays, SignalArrays, prepare_market, prepare_scores, prepare_signals
+from agent_market.trading.engine import check_stakes, rules_of
+from agent_market.trading.kernels.layout import ACCOUNT, POSITION, PROFIT
+from agent_market.trading.options import BacktestOptions
+from agent_market.trading.signals import SIGNALS
+from agent_market.trading.window import select_window
+
+FIGURES = ("final_balance", "total_return", "trades", "win_rate", "max_drawdown", "sharpe")
+LEVELS = ("enter_long", "exit_long", "enter_short", "exit_short")
+NO_SHORTS = {"enter_short": -np.inf, "exit_short": -np.inf}
+
+
+def sweep_options(
+    candles: pd.DataFrame,
+    signals: pd.DataFrame,
+    markets: dict[str, dict],
+    options: Sequence[BacktestOptions],
+    *,
+    timeframe: str,
+    trading_mode: str,
+    funding: pd.DataFrame | None = None,
+    threads: int | None = None,
+    trading_days: int = 365,
+) -> pd.DataFrame:
+    """The figures of the same signals under each of many options.
+
+    Parameters
+    ----------
+    candles, signals, markets, timeframe, trading_mode, funding
+        As in `simulate`.
+    options
+        One `BacktestOptions` per backtest; all in one stake currency.
+    threads
+        Backtests that run at the same time; None: as many as there are processors.
+    trading_days
+        Daily returns in a year of this market, by which the Sharpe ratio is annualised.
+
+    Returns
+    -------
+    DataFrame with one row per element of `options`, in their order, of figures that equal those of `simulate`:
+    final_balance (stake currency, at the last close), total_return (fraction), trades (closed ones), win_rate (fraction
+    of trades with a profit above 0; NaN without trades), max_drawdown (0 or less, fraction of the highest equity
+    before, the starting balance included, over all closes), sharpe (mean over deviation, ddof 1, of the simple returns
+    of UTC days, annualised, risk-free rate 0; NaN without a deviation). An account whose equity fell to 0 stays there.
+
+    Raises
+    ------
+    ParameterError, DataError
+        As `simulate`, and for options that cannot share a market.
+    """
+    options = list(options)
+    _check_options(options)
+    how = {"timeframe": timeframe, "trading_mode": trading_mode}
+    window = select_window(candles, signals, markets, options[0], **how)
+    market = prepare_market(window.candles, markets, step=window.step, trading_mode=trading_mode, funding=funding)
+    prepared = prepare_signals(window.signals, market)
+    rules = np.concatenate([rules_of(each, market) for each in options])
+    figures = _run_all(market, rules, options, lambda: lambda number: prepared, threads, trading_days)
+    return pd.DataFrame(figures, columns=list(FIGURES)).astype({"trades": "int64"})
+
+
+def sweep_thresholds(
+    candles: pd.DataFrame,
+    predictions: pd.DataFrame,
+    markets: dict[str, dict],
+    options: BacktestOptions,
+    levels: pd.DataFrame,
+    *,
+    timeframe: str,
+    trading_mode: str,
+    funding: pd.DataFrame | None = None,
+    threads: int | None = None,
+    trading_days: int = 365,
+) -> pd.DataFrame:
+    """The figures of one model's predictions for each of many levels at which positions are entered and left.
+
+    Each row of `levels` is a backtest with the signals that `threshold_signals` makes of it.
+
+    Parameters
+    ----------
+    predictions
+        One model's pair, date, prediction, known at the close of `date`; a missing one is flat.
+    levels
+        enter_long, exit_long and, for shorts in futures, enter_short, exit_short, in units of the prediction.
+    candles, markets, options, timeframe, trading_mode, funding, threads, trading_days
+        As in `sweep_options`.
+
+    Returns
+    -------
+    The rows of `levels` with the figures of `sweep_options` beside them.
+    """
+    from agent_market.trading.kernels.signals import next_entries, score_signals
+
+    levels = levels.reset_index(drop=True)
+    table = _checked_levels(levels, trading_mode)
+    how = {"timeframe": timeframe, "trading_mode": trading_mode}
+    flat = {"pair": predictions["pair"], "date": predictions["date"], **dict.fromkeys(SIGNALS, False), "size": 1.0}
+    window = select_window(candles, pd.DataFrame(flat), markets, options, **how)
+    market = prepare_market(window.candles, markets, step=window.step, trading_mode=trading_mode, funding=funding)
+    scores = prepare_scores(predictions, market)
+    rules = np.repeat(rules_of(options, market), len(table))
+
+    def make() -> Callable[[int], SignalArrays]:
+        bits, entry = np.empty(market.shape, dtype="uint8"), np.empty(len(market.dates), dtype="int64")
+
+        def signals_of_set(number: int) -> SignalArrays:
+            score_signals(scores, table[number], market.arrays.is_futures, bits)
+            next_entries(bits, entry)
+            return SignalArrays(bits, np.empty((0, 0)), entry)
+
+        return signals_of_set
+
+    figures = _run_all(market, rules, [options] * len(table), make, threads, trading_days)
+    return levels.join(pd.DataFrame(figures, columns=list(FIGURES)).astype({"trades": "int64"}))
+
+
+def threshold_signals(predictions: pd.DataFrame, levels: dict[str, float] | pd.Series) -> pd.DataFrame:
+    """The signals (as of `signals_of`, size 1) that one row of levels makes of predictions.
+
+    A long is entered where the prediction is above `enter_long` and left where it is below `exit_long`; a short is
+    entered below `enter_short` and left above `exit_short`, and without these two levels there are no shorts. Where
+    the prediction is missing, both sides are left.
+    """
+    levels = NO_SHORTS | dict(levels)
+    prediction = predictions["prediction"].astype("float64")
+    return predictions[["pair", "date"]].assign(
+        enter_long=prediction > levels["enter_long"],
+        exit_long=~(prediction >= levels["exit_long"]),
+        enter_short=prediction < levels["enter_short"],
+        exit_short=~(prediction <= levels["exit_short"]),
+        size=1.0,
+    )
+
+
+def _run_all(
+    market: MarketArrays,
+    rules: np.ndarray,
+    options: Sequence[BacktestOptions],
+    make: Callable[[], Callable[[int], SignalArrays]],
+    threads: int | None,
+    trading_days: int,
+) -> np.ndarray:
+    """The figures of each set, (n_sets, figures). Each thread has a scratch space and a maker of signals of its own."""
+    from agent_market.trading.kernels.figures import write_figures
+    from agent_market.trading.kernels.loop import run
+
+    figures, periods = np.empty((len(rules), len(FIGURES))), _periods_per_year(market, trading_days)
+
+    def work(numbers: Iterable[int]) -> None:
+        trace, daily = np.zeros((len(market.dates), PROFIT + 1)), np.empty(int(market.arrays.day[-1]) + 1)
+        no_log, signals_of_set = np.empty(0, dtype=POSITION), make()
+        for number in numbers:
+            rule, account = rules[number : number + 1], np.zeros(1, dtype=ACCOUNT)
+            signals = signals_of_set(number)
+            run(market.arrays, rule, signals.bits, signals.next_entry, signals.sizes, account, no_log, trace, daily)
+            check_stakes(account[0], market, options[number])
+            write_figures(account, rule["starting_balance"][0], daily, periods, figures[number])
+
+    threads = threads or len(os.sched_getaffinity(0))
+    if threads == 1:
+        work(range(len(rules)))
+        return figures
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, [range(first, len(rules), threads) for first in range(threads)]))
+    return figures
+
+
+def _periods_per_year(market: MarketArrays, trading_days: int) -> float:
+    """Returns per year, as `evaluation.metrics.periods_per_year`: fewer where candles are longer than a day."""
+    if trading_days <= 0:
+        raise ParameterError(f"market.trading_days is {trading_days}; expected a number like 365 or 252")
+    days = market.step / pd.Timedelta("1D")
+    return float(trading_days) if days <= 1 else 365.25 / days
+
+
+def _check_options(options: list[BacktestOptions]) -> None:
+    if not options:
+        raise ParameterError("options: the list is empty, so there is nothing to backtest")
+    currencies = {each.stake_currency for each in options}
+    if len(currencies) > 1:
+        raise ParameterError(
+            f"backtest.stake_currency differs between the sets: {', '.join(sorted(currencies))}; the pairs of one "
+            "market are paid in one currency"
+        )
+
+
+def _checked_levels(levels: pd.DataFrame, trading_mode: str) -> np.ndarray:
+    unknown = sorted(set(LEVELS[:2]) - set(levels.columns))
+    if unknown or levels.empty:
+        raise DataError(f"levels need rows with {' and '.join(LEVELS[:2])}; missing: {', '.join(unknown) or 'rows'}")
+    if trading_mode == "spot" and set(LEVELS[2:]) & set(levels.columns):
+        raise ParameterError("levels for shorts need market.trading_mode futures; drop enter_short and exit_short")
+    table = levels.assign(**{name: level for name, level in NO_SHORTS.items() if name not in levels})
+    if table[list(LEVELS)].isna().any(axis=None):
+        raise DataError("levels: a level is missing; give each row all of its levels")
+    bad = (table["exit_long"] > table["enter_long"]) | (table["exit_short"] < table["enter_short"])
+    if bad.any():
+        number = int(np.argmax(bad))
+        raise ParameterError(
+            f"levels, row {number}: a long is left below exit_long, which may not be above enter_long, and a short "
+            f"above exit_short, which may not be below enter_short; found {levels.iloc[number].to_dict()}"
+        )
+    return np.ascontiguousarray(table[list(LEVELS)].to_numpy(dtype="float64"))
