@@ -180,8 +180,7 @@ def wait_ours(path: str, lookback: int, device: str, network: str, training: str
 
     def batches():
         for index in torch.randperm(len(spans), device=device).split(per_step):
-            span = spans[index]
-            yield windows.chunks(span.first, span.stop, length)
+            yield windows.chunks(spans.first[index], spans.stop[index], length)
 
     def steps(source) -> float:
         start, n_labels = Clock(device), 0

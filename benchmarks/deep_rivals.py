@@ -70,7 +70,7 @@ def fit(path: str, lookback: str, device: str, epochs: str, train: str, valid: s
         name: (dates[first], dates[last - 1])
         for name, first, last in zip(("train", "valid", "test"), cuts[:-1], cuts[1:], strict=True)
     }
-    dataset = TSDatasetH(DataHandlerLP.from_df(frame), segments, step_len=int(lookback))
+    dataset = TSDatasetH(handler=DataHandlerLP.from_df(frame), segments=segments, step_len=int(lookback))
     model = LSTM(
         d_feat=frame["feature"].shape[1],
         hidden_size=int(width),

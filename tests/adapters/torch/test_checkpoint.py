@@ -129,8 +129,8 @@ save(model, Path({model!r}))
 def test_a_killed_process_is_resumed_by_another_one_to_the_same_weights(fit_tiny, tmp_path):
     paths = {"folder": str(Path(__file__).parent), "checkpoint": str(tmp_path / "fit"), "model": str(tmp_path / "m")}
     codes = []
-    for killed in (3, 6, 0):
+    for killed in (6, 0):
         code = KILLED.format(**paths, killed=killed)
         codes.append(subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode)
-    assert codes == [-9, -9, 0]
+    assert codes == [-9, 0]
     assert _same(fit_tiny("lstm", **CHANGES), load(tmp_path / "m"))

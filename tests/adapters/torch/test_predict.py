@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from agent_market.adapters.torch import predict
 from agent_market.adapters.torch.windows import PanelWindows
@@ -31,9 +30,11 @@ def test_scrambled_later_candles_move_no_earlier_prediction(model, panel):
 
 def test_the_check_above_finds_windows_that_end_a_candle_too_late(model, panel, monkeypatch):
     chunks = PanelWindows.chunks
-    monkeypatch.setattr(PanelWindows, "chunks", lambda self, first, stop, n: chunks(self, first, stop, n) | {
-        "x": torch.roll(self._gather(first, stop + 1, n + 1), 0)[:, 1:]
-    })  # fmt: skip
+
+    def late(self, first, stop, length):
+        return chunks(self, first, stop, length) | {"x": self._gather(first, stop + 1, length + 1)[:, 1:]}
+
+    monkeypatch.setattr(PanelWindows, "chunks", late)
     rows = np.flatnonzero(panel.tensor.date < panel.tensor.date[300])
     rows = Samples(panel.tensor, rows)
     other, earlier = _scrambled(rows, panel.tensor.date[200])

@@ -9,7 +9,6 @@ import torch
 if TYPE_CHECKING:
     from agent_market.learning.samples import Samples
 
-
 Batch = dict[str, torch.Tensor]
 
 
@@ -26,9 +25,6 @@ class Spans:
 
     def __len__(self) -> int:
         return len(self.first)
-
-    def __getitem__(self, index: torch.Tensor) -> "Spans":
-        return Spans(self.first[index], self.stop[index], self.group[index])
 
 
 class PanelWindows:
