@@ -25,7 +25,7 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE / ".venv-peers"
-PACKAGES = ("vectorbt==1.2.0", "backtesting==0.6.6")
+PACKAGES = ("vectorbt[rust]==1.2.0", "backtesting==0.6.6")
 FEE, SLIPPAGE, BALANCE = 0.001, 0.0002, 1_000_000.0
 
 CASES = {
@@ -131,23 +131,33 @@ def load(folder: Path, part: int | None = None):
 
 
 def run_embedded(folder: Path, repeats: int) -> dict:
-    """One level of a score: signals packed, trades and equity; the market is prepared before."""
+    """One level of a score: signals packed, tables of trades and equity made; the market is prepared before."""
     from agent_market.trading import engine, simulate, threshold_signals
-    from agent_market.trading.book import prepare_market, prepare_signals
+    from agent_market.trading.book import SignalArrays, prepare_market, prepare_scores
+    from agent_market.trading.kernels.signals import next_entries, score_signals
     from agent_market.trading.window import select_window
 
     candles, predictions, markets, options, levels, how = load(folder)
     signals = threshold_signals(predictions, levels.loc[0])
     window = select_window(candles, signals, markets, options, **how)
     market = prepare_market(window.candles, markets, step=window.step, trading_mode="spot")
-    prepared = prepare_signals(window.signals, market)
+    scores = prepare_scores(predictions, market)
+    level = np.array([*levels.loc[0], -np.inf, -np.inf])
     before = peak_mb()
-    found = measured(lambda: engine.run_backtest(market, prepared, options), repeats)
-    whole = measured(lambda: simulate(candles, signals, markets, options, **how), max(repeats // 4, 2))
+
+    def run():
+        bits, entry = np.empty(market.shape, dtype="uint8"), np.empty(len(market.dates), dtype="int64")
+        score_signals(scores, level, False, bits)
+        next_entries(bits, entry)
+        return engine.run_backtest(market, SignalArrays(bits, np.empty((0, 0)), entry), options)
+
+    found = measured(run, repeats)
     result = found.pop("result")
+    memory = peak_mb()
+    whole = measured(lambda: simulate(candles, signals, markets, options, **how), max(repeats // 4, 2))
     return found | {
         "before_mb": before,
-        "peak_mb": peak_mb(),
+        "peak_mb": memory,
         "trades": len(result.trades),
         "final": float(result.equity["equity"].iloc[-1]),
         "whole_cpu": whole["cpu"],
@@ -310,9 +320,8 @@ def scaled(run: dict, bars: int) -> dict:
 
 
 def show(name: str, run: dict, ours: dict, bars: int) -> None:
-    line = (
-        f"{name:26s}{run['cpu']:10.4f}{run['cpu'] / ours['cpu']:9.1f}{1e9 * run['cpu'] / bars:10.2f}{run['trades']:9d}"
-    )
+    ratio, per_bar = run["cpu"] / ours["cpu"], 1e9 * run["cpu"] / bars
+    line = f"{name:26s}{run['cpu']:10.4f}{ratio:9.1f}{per_bar:10.2f}{run['trades']:9d}"
     line += f"{run['peak_mb']:9.0f}{run['peak_mb'] - run['before_mb']:10.0f}   {run['version']}"
     print(line + "".join(f"; {run[key]}" for key in ("scaled", "note") if key in run), flush=True)
 
@@ -323,7 +332,7 @@ def show_extras(case: str, runs: dict[str, dict]) -> None:
         print(f"two threads instead of one: {ours['wall'] / ours['two_wall']:.2f} x in wall", end=", ")
         print(f"{ours['two_cpu'] / ours['cpu']:.2f} x the CPU; load {os.getloadavg()[0]:.1f}")
     else:
-        print(f"with checks, ticks and preparation of the market, tables in: {ours['whole_cpu']:.3f} s CPU")
+        print(f"`simulate`, from tables to tables, with checks, ticks and preparation: {ours['whole_cpu']:.3f} s CPU")
     if case != "b":
         for name in runs:
             if name.startswith("vectorbt"):

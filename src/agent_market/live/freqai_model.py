@@ -19,8 +19,9 @@ from freqtrade.freqai.data_kitchen import FreqaiDataKitchen
 from freqtrade.freqai.freqai_interface import IFreqaiModel
 from pydantic import ValidationError
 
-from agent_market.adapters import Progress, get_adapter, parse_model_options
+from agent_market.adapters import get_adapter, parse_model_options
 from agent_market.errors import AgentMarketError
+from agent_market.learning.fitting import silent
 from agent_market.learning.labels import label_end_column
 from agent_market.learning.model_folder import load_fold, save_fold
 from agent_market.learning.samples import FeatureTensor
@@ -73,7 +74,7 @@ class AgentMarketRegressor(IFreqaiModel):
         labels[label_end_column(target)] = self._label_end(frame.iloc[rows], step).to_numpy()
         timeframe = self.config["timeframe"]
         task = Task(pair, tensor, labels, (target,), self.options, self.settings.training, timeframe)
-        n_train, model = fit_fold(task, self._windows(frame["date"].iloc[0], end, step), _silent)
+        n_train, model = fit_fold(task, self._windows(frame["date"].iloc[0], end, step), silent)
         values = labels[target].dropna()
         dk.data["labels_mean"], dk.data["labels_std"] = {target: values.mean()}, {target: values.std(ddof=0)}
         log.info("%s: %s trained on %d rows up to %s", pair, self.options.adapter, n_train, end)
@@ -207,7 +208,3 @@ def _checked(block: str, parse: Any, freqai: dict[str, Any]) -> Any:
 def _known_keys(block: str, found: dict[str, Any]) -> list[str]:
     options = FreqaiSettings if block == "agent_market" else get_adapter(found["adapter"]).Options
     return list(options.model_fields)
-
-
-def _silent(progress: Progress) -> None:
-    """FreqAI shows no progress within a fit."""

@@ -289,7 +289,7 @@ def _load_markets(exchange: "Exchange", options: MarketOptions, plans: list[_Pla
             stored = all(plan.series.path.exists() for plan in plans)
             hint = f"; {options.folder} has candles of all pairs: market.offline=true uses these" if stored else ""
             raise DataError(
-                f"{options.exchange} cannot be reached: {reasons[-1]} Check the network and "
+                f"{options.exchange} cannot be reached: {str(reasons[-1]).rstrip('.')}. Check the network and "
                 f"market.exchange_options{hint}"
             )
         log.warning("%s: %s Trying again in %d s", options.exchange, reasons[-1], wait)
