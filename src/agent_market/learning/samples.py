@@ -8,6 +8,7 @@ import pandas as pd
 
 from agent_market.errors import DataError
 from agent_market.market.candles import contiguous_segments
+from agent_market.market.execution import ExecutionPrices
 
 KEYS = ("pair", "date")
 
@@ -18,6 +19,7 @@ class FeatureTensor:
 
     `values` is (n_rows, n_features) float32, rows sorted by (pair, date); `segment_start` holds for each row the
     first row of its segment, the stretch of one pair without a hole, beyond which no window may reach back.
+    `execution` has what orders are filled at, row by row, for models that trade while they learn; else None.
     """
 
     values: np.ndarray
@@ -25,6 +27,7 @@ class FeatureTensor:
     pair: pd.Categorical
     date: pd.DatetimeIndex
     segment_start: np.ndarray
+    execution: ExecutionPrices | None = None
 
     @classmethod
     def from_frame(cls, features: pd.DataFrame, *, timeframe: str, max_gap: int = 0) -> "FeatureTensor":
@@ -72,6 +75,19 @@ class Samples:
     def date(self) -> pd.DatetimeIndex:
         """Open time of each row's candle (n,)."""
         return self.tensor.date[self.rows]
+
+    @property
+    def market(self) -> ExecutionPrices:
+        """Prices and funding of all rows of the tensor, which `rows` are positions in.
+
+        Raises DataError if the tensor was made without them.
+        """
+        if self.tensor.execution is None:
+            raise DataError(
+                "these samples have no execution prices: pass candles to walk_forward, or `execution` to the "
+                "FeatureTensor (ExecutionPrices.from_candles)"
+            )
+        return self.tensor.execution
 
     def windows(self, lookback: int) -> "Windows":
         """The last `lookback` candles up to and including each row, gathered on demand."""

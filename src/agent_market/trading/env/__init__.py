@@ -1,0 +1,31 @@
+"""Environments in which an agent trades by the backtest's rules: one episode, many at once, or a whole portfolio.
+
+`TradingEnv` imports Gymnasium and is therefore got from here only when it is asked for.
+"""
+
+from typing import Any
+
+from agent_market.trading.env.arrays import MarketArrays, build_market
+from agent_market.trading.env.core import Steps, TradingCore
+from agent_market.trading.env.options import EnvOptions
+from agent_market.trading.env.table import Path, action_table, evaluate_table
+
+__all__ = [
+    "EnvOptions",
+    "MarketArrays",
+    "Path",
+    "Steps",
+    "TradingCore",
+    "TradingEnv",
+    "action_table",
+    "build_market",
+    "evaluate_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TradingEnv":
+        from agent_market.trading.env.single import TradingEnv
+
+        return TradingEnv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
