@@ -14,7 +14,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.filterwarnings("error", "ignore:.*observation space m")
+@pytest.mark.filterwarnings("error", "ignore:.*observation space m", "ignore:.*alternative render modes")
 @pytest.mark.parametrize("check", [check_env, check_env_sb3])
 @pytest.mark.parametrize("case", OPTIONS)
 def test_checkers_of_both_libraries_find_nothing(case, check):
