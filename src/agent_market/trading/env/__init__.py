@@ -1,6 +1,6 @@
 """Environments in which an agent trades by the backtest's rules: one episode, many at once, or a whole portfolio.
 
-`TradingEnv` imports Gymnasium and is therefore got from here only when it is asked for.
+`TradingEnv` and `PortfolioEnv` need Gymnasium, which is imported only when one of them is asked for.
 """
 
 from typing import Any
@@ -14,6 +14,7 @@ __all__ = [
     "EnvOptions",
     "MarketArrays",
     "Path",
+    "PortfolioEnv",
     "Steps",
     "TradingCore",
     "TradingEnv",
@@ -28,4 +29,8 @@ def __getattr__(name: str) -> Any:
         from agent_market.trading.env.single import TradingEnv
 
         return TradingEnv
+    if name == "PortfolioEnv":
+        from agent_market.trading.env.portfolio import PortfolioEnv
+
+        return PortfolioEnv
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

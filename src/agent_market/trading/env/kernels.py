@@ -59,6 +59,7 @@ HOLDING = np.dtype(
         ("position", "f8"),  # what was wished for at the entry
         ("entered", "f8"),  # equity before the entry
         ("opened", "i8"),  # row of the candle of the entry
+        ("moves", "i8"),  # whether it is traded at the present open
     ],
     align=True,
 )
@@ -191,25 +192,26 @@ def _trade(prices, funding, terms, account, mine, wishes):
     traded = 0.0
     for p in range(len(mine)):  # exits, so that what they free can be staked
         holding = mine[p]
-        if holding["amount"] != 0.0 and np.sign(wishes[p]) != np.sign(holding["amount"]):
-            price = prices[holding["row"], OPEN]
-            if not _is_close(holding, price, wishes[p], worth, leverage, band):
-                traded += abs(holding["amount"]) * price
-                cash += _proceeds(holding, price, cost)
-                _clear(holding)
+        price = prices[holding["row"], OPEN]
+        turns = np.sign(wishes[p]) != np.sign(holding["amount"])
+        holding["moves"] = turns
+        if band < np.inf:
+            holding["moves"] = abs(wishes[p] - holding["amount"] * price / (worth * leverage)) >= band
+        if holding["moves"] and turns and holding["amount"] != 0.0:
+            traded += abs(holding["amount"]) * price
+            cash += _proceeds(holding, price, cost)
+            _clear(holding)
     stake = cash
     for p in range(len(mine)):
         stake += mine[p]["amount"] * prices[mine[p]["row"], OPEN]
     for p in range(len(mine)):
         holding = mine[p]
         price = prices[holding["row"], OPEN]
-        if stake <= 0.0 or _is_close(holding, price, wishes[p], worth, leverage, band):
+        if stake <= 0.0 or not holding["moves"] or (holding["amount"] == 0.0 and wishes[p] == 0.0):
             continue
         if holding["amount"] == 0.0:
             holding["position"], holding["entered"], holding["opened"] = wishes[p], stake, holding["row"]
             account["trades"] += 1
-        elif band == np.inf:
-            continue
         change = stake * wishes[p] * leverage / price - holding["amount"]
         cash -= change * price + cost * abs(change) * price
         traded += abs(change) * price
@@ -247,14 +249,6 @@ def _value(prices, account, mine):
             _clear(mine[p])
     account["equity"] = worth
     return is_ruined
-
-
-@njit(**INNER)
-def _is_close(holding, price, wish, worth, leverage, band):
-    """Whether a holding is to be left as it is."""
-    if band == np.inf:
-        return np.sign(wish) == np.sign(holding["amount"])
-    return not worth > 0.0 or abs(wish - holding["amount"] * price / (worth * leverage)) < band
 
 
 @njit(**INNER)
