@@ -34,14 +34,19 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
     parser.add_argument("--engines", nargs="*", default=list(RIVALS), choices=RIVALS)
     parser.add_argument("--repeats", type=int, default=3, help="of each engine; the fastest counts")
+    parser.add_argument("--scaling", action="store_true", help="two threads beside one only")
     parser.add_argument("--rows", nargs="*", type=int, default=[100_000, 1_000_000, 10_000_000], help="of the growth")
     parser.add_argument("--side", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.side:
         print(json.dumps(SIDES[chosen.side](*json.loads(sys.stdin.read()))))
         return
-    python = set_up() if chosen.engines else None
+    python = set_up() if chosen.engines and not chosen.scaling else None
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; float32 results, times in seconds\n")
+    if chosen.scaling:
+        for case in chosen.cases:
+            scale_case(case)
+        return
     show_compilation()
     with tempfile.TemporaryDirectory() as folder:
         for case in chosen.cases:
@@ -127,6 +132,21 @@ def compute_ours(path: str, timeframe: str, compat: str, threads: int, out: str 
     return found | {"peak_mb": peak_mb(), "before_mb": before, "shape": [len(features), len(factors)]}
 
 
+def scale(path: str, timeframe: str, compat: str, repeats: int) -> dict:
+    """The best wall time on one and on two threads in turns, in a process that has memory and plan at hand."""
+    from agent_market.factors import compute_factors, load_factors
+
+    panel = pd.read_parquet(path)
+    factors = load_factors("alpha158")
+    spent = {1: [], 2: []}
+    for _ in range(repeats):
+        for threads, times in spent.items():
+            start = time.perf_counter()
+            compute_factors(panel, factors, timeframe=timeframe, compat=compat, threads=threads, check=False)
+            times.append(time.perf_counter() - start)
+    return {"one": min(spent[1]), "two": min(spent[2])}
+
+
 def spin_ratio() -> float:
     """How much faster two threads are than one on this machine at this moment, at work that shares nothing."""
     from numba import njit
@@ -202,7 +222,14 @@ def grow(rows: int) -> dict:
     return {"rows": shape[0], "user": user, "system": system, "cells": shape[0] * len(factors), "peak_mb": peak_mb()}
 
 
-SIDES = {"ours": compute_ours, "spin": spin_ratio, "compile": compile_once, "live": compute_live, "grow": grow}
+SIDES = {
+    "ours": compute_ours,
+    "scale": scale,
+    "spin": spin_ratio,
+    "compile": compile_once,
+    "live": compute_live,
+    "grow": grow,
+}
 
 
 def run_side(name: str, *arguments, environment: dict[str, str] | None = None):
@@ -260,13 +287,28 @@ def compare(case: str, python: str | None, engines: list[str], repeats: int, fol
         runs = [run_side("ours", str(path), timeframe, compat, threads, out) for _ in range(repeats)]
         results[label] = best(runs)
         show(label, results[label], {name: results[name] for name in engines})
-    for rules in ("qlib", "sane"):
-        one, two = results[f"ours, {rules} rules"], results[f"ours, {rules}, 2 threads"]
-        print(f"two threads, {rules} rules: {one['wall'] / two['wall']:.2f} x in wall", end="; ")
-    print(f"two threads of an empty loop: {run_side('spin'):.2f} x")
+    show_scaling(path, timeframe)
     if "qlib" in engines:
         show_parity(mine, theirs)
     print()
+
+
+def scale_case(case: str) -> None:
+    n_pairs, n_bars, _, timeframe = CASES[case]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "panel.parquet"
+        make_panel(n_pairs, n_bars, timeframe).to_parquet(path)
+        print(f"Case ({case}): ", end="")
+        show_scaling(path, timeframe)
+
+
+def show_scaling(path: Path, timeframe: str, repeats: int = 40) -> None:
+    print(f"two threads, best of {repeats} calls in a warm process:", end=" ")
+    for rules in ("qlib", "sane"):
+        walls = run_side("scale", str(path), timeframe, rules, repeats)
+        one, two = walls["one"], walls["two"]
+        print(f"{rules} rules {1000 * one:.0f} -> {1000 * two:.0f} ms, {one / two:.2f} x", end="; ")
+    print(f"an empty loop {run_side('spin'):.2f} x")
 
 
 def run_rival(python: str, engine: str, path: Path, names: Path, frequency: str, out: Path) -> dict:

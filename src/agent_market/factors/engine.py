@@ -1,10 +1,12 @@
 """Computes a batch of factors on candles; what several factors have in common is computed once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,10 @@ _MODULES = {
     "cross-section": "agent_market.factors.cross_section",
     "calendar": "agent_market.factors.calendar",
 }
+
+
+SHARES = 8
+"""Into how many shares per thread the blocks are dealt: a thread that the machine holds up then takes fewer."""
 
 
 def compute_factors(
@@ -109,6 +115,15 @@ def evaluate(
     `wanted` says to which column of `values` each candle goes, -1 to none; those that are wanted are the last ones of
     their segments. Without it, all candles are wanted, in order.
     """
+    with _side_by_side(threads) as run_each:
+        if threads > 1:
+            _claim(values, threads, run_each)
+        _evaluate(plan, panel, values, wanted, threads, run_each)
+
+
+def _evaluate(
+    plan: Plan, panel: Panel, values: np.ndarray, wanted: np.ndarray | None, threads: int, run_each: "RunEach"
+) -> None:
     graph, n_rows, places = plan.graph, panel.n_rows, panel.places
     if wanted is not None:
         places = np.where(places >= 0, wanted[places], -1) if places.size else wanted
@@ -118,36 +133,71 @@ def evaluate(
         for number in whole:
             known[number] = _compute_whole(panel, graph, number, known)
         inputs = np.empty((len(program.inputs), n_rows))
-        for row, number in enumerate(program.inputs):
-            if graph.is_field(number):
-                panel.field(graph.field_name(number), out=inputs[row])
+
+        def load(row: int, inputs=inputs, numbers=program.inputs) -> None:
+            if graph.is_field(numbers[row]):
+                panel.field(graph.field_name(numbers[row]), out=inputs[row])
             else:
-                inputs[row] = known[number]
+                inputs[row] = known[numbers[row]]
+
+        run_each(load, range(len(inputs)))
         kept = np.empty((len(program.kept), n_rows))
         blocks = _blocks(panel.segments, program.reach, None if program.kept else fresh)
-        _run(program, inputs, kept, values, blocks, places, graph.rules, threads)
+        shares = np.array_split(blocks, min(SHARES * threads, len(blocks)) if threads > 1 else 1)
+        _run(program, inputs, kept, values, shares, places, graph.rules, run_each)
         known.update(zip(program.kept, kept, strict=True))
 
 
-def _run(program, inputs, kept, values, blocks, places, rules: Rules, threads: int) -> None:
+RunEach = Callable[[Callable[[Any], None], Iterable[Any]], Any]
+"""Calls a function with each item and waits for all."""
+
+
+@contextmanager
+def _side_by_side(threads: int) -> Iterator[RunEach]:
+    """What calls a function with each of some items, on that many threads."""
+    if threads == 1:
+        yield lambda call, items: [call(item) for item in items]
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield lambda call, items: list(pool.map(call, items))
+
+
+def _claim(values: np.ndarray, threads: int, run_each: RunEach) -> None:
+    """Have the system give the memory of fresh values, a part to each thread.
+
+    Else threads, which write the same factors at the same time, ask for the same pages, and these are cleared twice.
+    """
+    page = 4096 // values.itemsize
+
+    def touch(part: np.ndarray) -> None:
+        part[::page] = 0
+
+    run_each(touch, np.array_split(values.reshape(-1), threads))
+
+
+def _run(program, inputs, kept, values, shares, places, rules: Rules, run_each: RunEach) -> None:
     from agent_market.factors.kernels import machine
 
     if not len(program.instructions):
         return
-    longest = int((blocks[:, 2] - blocks[:, 0]).max())
-    shape = np.array([longest, program.n_registers, program.n_slots])
+    longest = max(int((blocks[:, 2] - blocks[:, 0]).max()) for blocks in shares)
+    spare = []  # room to work in: as much as there are threads, since its memory is dear when it is fresh
 
-    def run(part: np.ndarray) -> None:
+    def run(blocks: np.ndarray) -> None:
+        room = spare.pop() if spare else _room(program, longest)
         (machine.run_qlib if rules == "qlib" else machine.run_sane)(
-            program.instructions, program.constants, program.literals, program.tables, inputs, kept, values, part,
-            places, shape,
+            program.instructions, program.constants, program.literals, program.tables, inputs, kept, values, blocks,
+            places, *room,
         )  # fmt: skip
+        spare.append(room)
 
-    if threads == 1 or len(blocks) == 1:
-        run(blocks)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, np.array_split(blocks, min(4 * threads, len(blocks)))))
+    run_each(run, shares)
+
+
+def _room(program, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    from agent_market.factors.kernels import machine
+
+    return np.empty((program.n_registers, longest)), np.empty((machine.SCRATCH, program.n_slots, longest))
 
 
 def block_rows(reach: int) -> int:

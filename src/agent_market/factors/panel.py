@@ -123,12 +123,7 @@ def on_one_calendar(panel: Panel, calendar: pd.DatetimeIndex | None = None) -> P
     stops = np.append(starts[1:], own.size)
     if calendar is None and _have_all_dates(own, starts, stops):
         return Panel(panel.candles, np.append(starts, own.size).astype(np.int64))
-    dates = np.unique(own if calendar is None else pd.DatetimeIndex(calendar).as_unit("ms").asi8)
-    date = np.searchsorted(dates, own)
-    off = dates[np.minimum(date, dates.size - 1)] != own
-    if off.any():
-        first = pd.Timestamp(own[off][0], unit="ms", tz="UTC")
-        raise DataError(f"the candle of {first} is not on the calendar that was given")
+    date = _places_of_all(own) if calendar is None else _places_on(calendar, own)
     lengths = date[stops - 1] - date[starts] + 1  # dates from the first to the last candle
     segments = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     if segments[-1] == own.size:
@@ -148,3 +143,28 @@ def _have_all_dates(own: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> b
         if not np.array_equal(dates[first : first + stop - start], own[start:stop]):
             return False
     return True
+
+
+def _places_of_all(own: np.ndarray) -> np.ndarray:
+    """For each of some dates, given in milliseconds, its place among all that occur."""
+    since_first = own - own.min()
+    between = np.abs(np.diff(own))
+    step = int(between.min(initial=np.iinfo(np.int64).max, where=between > 0))
+    number = since_first // step
+    n_steps = int(number.max()) + 1
+    if n_steps > 16 * own.size or not np.array_equal(number * step, since_first):
+        return np.unique(own, return_inverse=True)[1]  # no common step, or a table of all steps would be too large
+    occurs = np.zeros(n_steps, dtype=bool)
+    occurs[number] = True
+    return (np.cumsum(occurs) - 1)[number]
+
+
+def _places_on(calendar: pd.DatetimeIndex, own: np.ndarray) -> np.ndarray:
+    """For each of some dates, given in milliseconds, its place on a calendar that has them all."""
+    dates = np.unique(pd.DatetimeIndex(calendar).as_unit("ms").asi8)
+    date = np.searchsorted(dates, own)
+    off = dates[np.minimum(date, dates.size - 1)] != own
+    if off.any():
+        first = pd.Timestamp(own[off][0], unit="ms", tz="UTC")
+        raise DataError(f"the candle of {first} is not on the calendar that was given")
+    return date

@@ -35,18 +35,16 @@ def _compiled(rules: int, version: int):
     is_qlib = rules == QLIB
 
     @njit(**ENTRY)
-    def run(program, constants, literals, tables, inputs, kept, features, blocks, places, shape):
+    def run(program, constants, literals, tables, inputs, kept, features, blocks, places, registers, scratch):
         """Compute the rows of `blocks`: float32 into `features`, float64 into `kept`, both (n_series, n_rows).
 
         `program` has rows of (instruction, code, result, x, y, z, place in `literals`, place, rows and columns in
         `tables`); `constants` fill the first registers; `blocks` has rows of (first row to read, first row to
         write, row to stop at, 1 if the stretch begins with the first row to read); `places` says at which row of
-        `features` a row goes (-1: nowhere), and is empty if rows stay where they are; `shape` is (rows of the
-        longest block, registers, slots).
+        `features` a row goes (-1: nowhere), and is empty if rows stay where they are; `registers` (n_registers,
+        rows of the longest block) and `scratch` (SCRATCH, n_slots, the same) are room to work in.
         """
-        registers = np.empty((shape[1], shape[0]))
-        scratch = np.empty((SCRATCH if version else 0, shape[2], shape[0]))  # `version` is there for the cache's key
-        for k in range(constants.size):
+        for k in range(constants.size if version else 0):  # `version` is there for the cache's key
             fill(registers[k], constants[k])
         for block in range(blocks.shape[0]):
             begin, first, stop = blocks[block, 0], blocks[block, 1], blocks[block, 2]
