@@ -64,7 +64,7 @@ def test_a_missing_or_damaged_file_is_named(fit_tiny, tmp_path, file):
 
 @pytest.mark.parametrize(("network", "changes"), FORMS)
 def test_the_onnx_graph_says_what_predict_says(fit_tiny, valid, tmp_path, network, changes):
-    for package in ("onnx", "onnxscript", "onnxruntime"):
+    for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'agent_market[onnx]'")
     import onnxruntime
 
@@ -79,6 +79,6 @@ def test_the_onnx_graph_says_what_predict_says(fit_tiny, valid, tmp_path, networ
 
 
 def test_an_export_without_its_packages_says_what_to_install(fit_tiny, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ModelError, match=r"pip install 'agent_market\[onnx\]'"):
         export_onnx(fit_tiny("mlp", epochs=1), tmp_path / "model.onnx")

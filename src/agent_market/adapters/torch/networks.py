@@ -197,7 +197,8 @@ class BandedAttention(nn.Module):
         span = block + self.reach  # keys that a block of queries shares
         q, kv = self.query_key_value(functional.pad(z, (0, 0, 0, blocks * block - n))).split([width, 2 * width], dim=-1)
         q = q[:, self.reach :].reshape(b * blocks, block, self.heads, -1).transpose(1, 2)
-        kv = kv.unfold(1, span, block).reshape(b * blocks, 2, self.heads, -1, span).transpose(-1, -2)
+        shared = kv.transpose(1, 2) if blocks == 1 else kv.unfold(1, span, block)  # ONNX has no unfold
+        kv = shared.reshape(b * blocks, 2, self.heads, -1, span).transpose(-1, -2)
         y = functional.scaled_dot_product_attention(
             q, kv[:, 0], kv[:, 1], attn_mask=self._bias(block, span).to(q.dtype)
         )

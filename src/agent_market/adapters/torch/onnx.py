@@ -37,10 +37,10 @@ def export_ensemble(model: Ensemble, path: Path) -> None:
     predictions are what `predict` says of each window's last candle, before they are scaled back to returns.
 
     Raises:
-        ModelError: The packages `onnx` and `onnxscript` are not installed.
+        ModelError: The package `onnx` is not installed.
     """
     try:
-        import onnxscript  # noqa: F401 - what torch.onnx needs, and does not ask for by a name of its own
+        import onnx  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
         raise ModelError(f"export to ONNX needs {error.name}: pip install 'agent_market[onnx]'") from error
     windows = torch.zeros((2, model.options.lookback, model.n_features))
@@ -52,8 +52,6 @@ def export_ensemble(model: Ensemble, path: Path) -> None:
             path,
             input_names=["windows"],
             output_names=["prediction"],
-            dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}},
-            dynamo=True,
-            external_data=False,
-            verbose=False,
+            dynamic_axes={"windows": {0: "batch"}, "prediction": {0: "batch"}},
+            dynamo=False,  # the other exporter needs onnxscript, and takes seconds
         )
