@@ -7,8 +7,7 @@
 Panel: 4 pairs x 15,000 candles x 50 features, batches of 1,024 windows in shuffled order. Each measurement runs in a
 process of its own with one thread; Qlib's in the environment that `factors.py` makes, with torch put into it. On a
 processor CPU seconds are the measure, since other work on the machine changes wall time far more; on a GPU it is wall
-time. The loaders are measured with glibc told to keep freed memory: as it comes, it now keeps and now returns the
-megabytes of each batch, and then the kernel's zeroing of new ones is all that is measured. One row shows that, too.
+time.
 """
 
 import argparse
@@ -17,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,10 @@ from deep_rivals import Clock, all_batches, growth_mb, memory_mb
 from factors import ENVIRONMENT, set_up
 
 N_PAIRS, N_BARS, N_FEATURES, BATCH = 4, 15_000, 50, 1_024
+SMALL = 16  # windows in a batch where memory is measured, so that it is not the batches' own
 TRAIN, VALID = 0.6, 0.15  # shares of the candles; the rest is for the test
 WIDTH, LAYERS = 64, 1
 PERSISTENCE, NOISE, STRENGTH = 0.9, 2.0, 0.141  # of the hidden state, of its sight, and its weight in the label
-KEEP = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
 RIVALS = Path(__file__).with_name("deep_rivals.py")
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     if chosen.side:
         print(json.dumps(SIDES[chosen.side](*json.loads(sys.stdin.read()))))
         return
-    python = set_up_torch(chosen.device) if set(chosen.parts) - {"wait"} else sys.executable
+    python = set_up_torch() if set(chosen.parts) - {"wait"} else sys.executable
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, device {chosen.device}")
     for name, interpreter in (("ours", sys.executable), ("Qlib's", python)):
         print(f"{name}: {run(interpreter, RIVALS, 'versions')}")
@@ -56,12 +56,12 @@ def main() -> None:
             PARTS[part](path, python, chosen)
 
 
-def set_up_torch(device: str) -> str:
-    """The Python of the rivals' environment, with torch; for a GPU the index's own build."""
-    python, marker = set_up(), ENVIRONMENT / f"torch-{device}"
+def set_up_torch() -> str:
+    """The Python of the rivals' environment, with the torch that we have."""
+    python, marker = set_up(), ENVIRONMENT / "torch"
     if not marker.exists():
-        index = [] if device == "cuda" else ["--index-url", "https://download.pytorch.org/whl/cpu"]
-        subprocess.run([python, "-m", "pip", "install", "-q", "torch", *index], check=True)
+        release = version("torch").partition("+")[0]
+        subprocess.run([python, "-m", "pip", "install", "-q", f"torch=={release}"], check=True)
         marker.touch()
     return python
 
@@ -100,7 +100,7 @@ def read_samples(path: str, first: float = 0.0, last: float = 1.0):
     return Samples(tensor, rows, panel["label"].to_numpy()[rows, None])
 
 
-def load_ours(path: str, lookback: int, device: str) -> dict:
+def load_ours(path: str, lookback: int, device: str, batch: int) -> dict:
     """One pass over all rows in shuffled order."""
     import torch
 
@@ -110,19 +110,20 @@ def load_ours(path: str, lookback: int, device: str) -> dict:
     samples.X.sum()  # touched: what comes on top is the loader's own
     before, start = memory_mb(), Clock(device)
     windows = PanelWindows(samples, lookback, device)
+    room = windows.room(batch)
     built = start.spent()
     held = windows.nbytes / samples.tensor.values.nbytes
 
     def passes():
         order = windows.rows[torch.randperm(len(windows), device=device)]
-        for rows in order.split(BATCH):
-            yield windows.take(rows)["x"]
+        for rows in order.split(batch):
+            yield windows.take(rows, room)["x"]
 
     spent, n_rows = all_batches(passes, device)
     return {"rate": n_rows / spent, "built": built, "held": held, "grown_mb": growth_mb(before)}
 
 
-def load_materialised(path: str, lookback: int, device: str) -> dict:
+def load_materialised(path: str, lookback: int, device: str, batch: int) -> dict:
     """Every window stored beforehand, a TensorDataset and a DataLoader."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
@@ -133,7 +134,7 @@ def load_materialised(path: str, lookback: int, device: str) -> dict:
     windows = samples.windows(lookback)
     whole = np.flatnonzero(windows.complete)
     dataset = TensorDataset(torch.from_numpy(windows[whole]), torch.from_numpy(samples.y[whole].astype(np.float32)))
-    loader = DataLoader(dataset, batch_size=BATCH, shuffle=True, pin_memory=device == "cuda")
+    loader = DataLoader(dataset, batch_size=batch, shuffle=True, pin_memory=device == "cuda")
     built = start.spent()
     spent, n_rows = all_batches(lambda: (x.to(device, non_blocking=True) for x, _ in loader), device)
     held = dataset.tensors[0].nbytes / samples.tensor.values.nbytes
@@ -216,21 +217,21 @@ def show_loaders(path: str, python: str, chosen: argparse.Namespace) -> None:
     print(f"{'':26s}{'24 candles':>12s}{'64 candles':>12s}")
     ours = None
     for name in ("ours", "materialised", "qlib"):
-        rates = [load(path, python, name, lookback, chosen, KEEP)["rate"] for lookback in (24, 64)]
+        rates = [load(path, python, name, lookback, chosen, BATCH)["rate"] for lookback in (24, 64)]
         ours = ours or rates
         ratios = " and ".join(f"{mine / rate:.1f} x" for mine, rate in zip(ours, rates, strict=True))
         line = "".join(f"{rate:12,.0f}" for rate in rates)
         print(f"{NAMES[name]:26s}{line}" + (f"   ours is {ratios}" if name != "ours" else ""), flush=True)
-    rates = [load(path, python, "ours", lookback, chosen, {})["rate"] for lookback in (24, 64)]
-    print(f"{'ours, allocator as it is':26s}" + "".join(f"{rate:12,.0f}" for rate in rates), flush=True)
 
 
 def show_memory(path: str, python: str, chosen: argparse.Namespace) -> None:
     size = N_PAIRS * N_BARS * N_FEATURES * 4 / 2**20
-    print(f"Memory at 256 candles; the features are {size:.1f} MB, a batch of windows {size_of_batch(256):.0f} MB")
+    print(
+        f"Memory at 256 candles; the features are {size:.1f} MB, a batch of {SMALL} windows {size_of_batch(256):.1f} MB"
+    )
     print(f"{'':26s}{'held / features':>17s}{'peak growth, MB':>17s}{'built in, s':>13s}")
     for name in ("ours", "materialised", "qlib"):
-        found = load(path, python, name, 256, chosen, {})
+        found = load(path, python, name, 256, chosen, SMALL)
         print(f"{NAMES[name]:26s}{found['held']:17.2f}{found['grown_mb']:17.0f}{found['built']:13.2f}", flush=True)
 
 
@@ -268,33 +269,28 @@ PARTS = {"loader": show_loaders, "memory": show_memory, "fit": show_fits, "wait"
 NAMES = {"ours": "ours", "materialised": "windows stored, DataLoader", "qlib": "Qlib TSDataSampler"}
 
 
-def load(
-    path: str, python: str, name: str, lookback: int, chosen: argparse.Namespace, environment: dict[str, str]
-) -> dict:
+def load(path: str, python: str, name: str, lookback: int, chosen: argparse.Namespace, batch: int) -> dict:
     """The fastest of several runs of one loader."""
-    arguments = (path, lookback, chosen.device)
+    arguments = (path, lookback, chosen.device, batch)
     runs = [
-        rival(python, "load", *arguments, BATCH, environment=environment)
-        if name == "qlib"
-        else run_side(name, *arguments, environment=environment)
+        rival(python, "load", *arguments) if name == "qlib" else run_side(name, *arguments)
         for _ in range(chosen.repeats)
     ]
     return max(runs, key=lambda found: found["rate"])
 
 
-def run_side(name: str, *arguments, environment: dict[str, str] | None = None) -> dict:
-    command = (sys.executable, __file__, "--side", name)
-    return json.loads(run(*command, text=json.dumps(arguments), environment=environment))
+def run_side(name: str, *arguments) -> dict:
+    return json.loads(run(sys.executable, __file__, "--side", name, text=json.dumps(arguments)))
 
 
-def rival(python: str, *arguments, environment: dict[str, str] | None = None) -> dict:
-    return json.loads(run(python, RIVALS, *map(str, arguments), environment=environment))
+def rival(python: str, *arguments) -> dict:
+    return json.loads(run(python, RIVALS, *map(str, arguments)))
 
 
-def run(*command: str | Path, text: str | None = None, environment: dict[str, str] | None = None) -> str:
+def run(*command: str | Path, text: str | None = None) -> str:
     """The last line that a process prints, run with one thread."""
     command = [*map(str, command)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | (environment or {})
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(command, input=text, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
@@ -306,7 +302,7 @@ def seconds_of(device: str) -> str:
 
 
 def size_of_batch(lookback: int) -> float:
-    return BATCH * lookback * N_FEATURES * 4 / 2**20
+    return SMALL * lookback * N_FEATURES * 4 / 2**20
 
 
 if __name__ == "__main__":

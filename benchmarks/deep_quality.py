@@ -4,11 +4,12 @@
     python benchmarks/deep_quality.py --seeds 0 --models ridge lstm
     python benchmarks/deep_quality.py --strength 0             # the placebo: nothing may be found
     python benchmarks/deep_quality.py --kind pattern --noise 0.5
+    python benchmarks/deep_quality.py --warm --folds 5 --models lstm lightgbm  # each beside its warm start
 
 The simulated market shows its hidden state through noise only, in the wicks of each candle; every model gets the ten
 features of `single_candle.yml`, none of which looks at an earlier candle. The best that can be known is the Kalman
 filter (`optimal_expectation`). Each seed is a market of its own, and the seed of the fit. There is one fold: candles
-for training, then for validation, then for the test.
+for training, then for validation, then for the test; or as many as are asked for, which share the test.
 """
 
 import argparse
@@ -32,6 +33,7 @@ LAGS = 32
 HORIZON = 1
 TRAINING = TrainingOptions(horizon=HORIZON, label="scaled", n_jobs=1)
 REPETITIONS, BLOCK = 2000, 24  # of the bootstrap; candles per block
+WARM = {"warm_start": True}
 
 RIDGE = {"adapter": "sklearn"}
 LIGHTGBM = {"adapter": "lightgbm"}
@@ -65,7 +67,12 @@ def main() -> None:
     parser.add_argument("--kind", default="state", choices=["state", "pattern"])
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--candles", type=int, default=17_520, help="per pair")
+    parser.add_argument("--folds", type=int, default=1)
+    parser.add_argument("--warm", action="store_true", help="each model a second time, with warm starts")
     chosen = parser.parse_args()
+    if chosen.warm:
+        MODELS.update({f"{name}, warm": (MODELS[name][0], MODELS[name][1] | WARM) for name in chosen.models})
+        chosen.models = [name for model in chosen.models for name in (model, f"{model}, warm")]
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; {chosen}\n", flush=True)
     runs = {seed: run_market(seed, chosen) for seed in chosen.seeds}
     show(runs, chosen.models)
@@ -83,7 +90,7 @@ def run_market(seed: int, chosen: argparse.Namespace) -> dict[str, dict]:
     )
     candles, _ = clean_candles(simulate(market), market)
     labels = build_labels(candles, LabelOptions(horizons=(HORIZON,), kinds=("scaled",)), timeframe="1h")
-    folds = make_folds(candles["date"], split(chosen.candles), timeframe="1h")
+    folds = make_folds(candles["date"], split(chosen.candles, chosen.folds), timeframe="1h")
     single = load_factors(str(FACTORS), {})
     tables = {lagged: (with_lags(single) if lagged else single) for lagged in (False, True)}
     features = {
@@ -119,11 +126,11 @@ def judge(predictions: pd.DataFrame, labels: pd.DataFrame, truth: pd.DataFrame) 
     return {"ic": ic, "truth": (ranks.prod(axis=1).groupby(both["date"]).sum() / scale).to_numpy()}
 
 
-def split(n_candles: int) -> FoldOptions:
-    """One fold: of all candles 58 % for training, 8 % for validation and a third for the test."""
+def split(n_candles: int, n_folds: int) -> FoldOptions:
+    """Of all candles 58 % for training, 8 % for validation and a third for the tests of all folds."""
     days = n_candles // 24
     train, valid = int(0.58 * days), int(0.08 * days)
-    return FoldOptions(train=f"{train}d", valid=f"{valid}d", test=f"{days - train - valid - 2}d")
+    return FoldOptions(train=f"{train}d", valid=f"{valid}d", test=f"{(days - train - valid - 2) // n_folds}d")
 
 
 def with_lags(factors: dict[str, str]) -> dict[str, str]:
@@ -161,7 +168,8 @@ def show(runs: dict[int, dict[str, dict]], models: list[str]) -> None:
             f"{name:18s}{means[name]:9.4f}{low:10.4f} ..{high:7.4f}{min(spread):10.4f} ..{max(spread):6.4f}"
             f"{means[name] / means[best]:11.0%}{few:9.0%} ..{many:4.0%}{near[name] / near[best]:10.0%}{cpu:8.1f}"
         )
-    for rival in (name for name in models if name in ("ridge", "lightgbm, lags", "mlp")):
+    rivals = ("ridge", "lightgbm, lags", "mlp", *(name.removesuffix(", warm") for name in models if "warm" in name))
+    for rival in (name for name in models if name in rivals):
         print(f"\nIC less that of {rival}:")
         for name in (name for name in models if name != rival):
             margin = means[name] - means[rival]

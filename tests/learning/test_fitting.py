@@ -99,6 +99,12 @@ def test_an_error_of_a_fit_names_model_and_fold(descent):
     assert caught.value.__notes__ == ["This happened in the fit of model mine, fold 1."]
 
 
+def test_a_network_s_loss_that_is_no_number_names_model_fold_epoch_and_batch():
+    network = {"network": "mlp", "hidden": 4, "seeds": 1, "batch_size": 256, "learning_rate": 1e30, "clip_norm": None}
+    with pytest.raises(ModelError, match=r"^model mine, fold 0: the loss is (inf|nan) in epoch 1 at batch \d of \d"):
+        _run(adapter="torch", **network)
+
+
 def test_an_error_in_another_process_names_model_and_fold(descent):
     training = TrainingOptions(horizon=2, n_jobs=2, backend="loky")
     with pytest.raises(ModelError, match=r"^model mine, fold \d: the loss is"):

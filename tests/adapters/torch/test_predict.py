@@ -31,7 +31,7 @@ def test_scrambled_later_candles_move_no_earlier_prediction(model, panel):
 def test_the_check_above_finds_windows_that_end_a_candle_too_late(model, panel, monkeypatch):
     chunks = PanelWindows.chunks
 
-    def late(self, first, stop, length):
+    def late(self, first, stop, length, room=None):
         return chunks(self, first, stop, length) | {"x": self._gather(first, stop + 1, length + 1)[:, 1:]}
 
     monkeypatch.setattr(PanelWindows, "chunks", late)

@@ -102,6 +102,18 @@ def test_batches_of_one_epoch_are_another_order_than_those_of_the_next(train, ti
     assert first.shape != second.shape or not torch.equal(first, second)
 
 
+def test_batches_written_into_one_place_are_the_same_as_batches_of_their_own(train):
+    windows = PanelWindows(train, 8)
+    spans = windows.spans(windows.rows, 32)
+    room = windows.room(30, 32)
+    for part in torch.arange(len(spans)).split(25):  # the last one is smaller, and some chunks have less before them
+        own = windows.chunks(spans.first[part], spans.stop[part], 32)
+        shared = windows.chunks(spans.first[part], spans.stop[part], 32, room)
+        assert shared["x"].data_ptr() == room.data_ptr()
+        for name, value in own.items():
+            torch.testing.assert_close(shared[name], value, rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_data_loader_gathers_whole_batches(train):
     windows = PanelWindows(train, 8)
     loader = torch.utils.data.DataLoader(windows, batch_size=100, collate_fn=lambda batch: batch)

@@ -15,20 +15,25 @@ _GATHERED = 2**22  # feature values gathered at once in inference: 16 MiB
 def training_batches(windows: PanelWindows, options: Options, generator: torch.Generator) -> Iterator[Batch]:
     """One epoch: every labelled row once, in an order drawn from `generator`, about `batch_size` labels a batch.
 
-    Chunks are cut at another place in each epoch, so that no candle is always the first after the burn-in.
+    Chunks are cut at another place in each epoch, so that no candle is always the first after the burn-in. The next
+    batch is written where `x` of the one before is.
     """
     n_batches = max(1, round(len(windows) / options.batch_size))
     if options.training == "chunked":
         offset = int(torch.randint(options.chunk, (1,), generator=generator, device=generator.device))
         spans = windows.spans(windows.rows, options.chunk, offset)
         keys = spans.group if options.batch == "dates" else torch.arange(len(spans), device=windows.device)
-        for part in _shuffled(keys, n_batches, generator):
-            yield windows.chunks(spans.first[part], spans.stop[part], options.chunk)
+        parts = _shuffled(keys, n_batches, generator)
+        room = windows.room(max(map(len, parts)), options.chunk)
+        for part in parts:
+            yield windows.chunks(spans.first[part], spans.stop[part], options.chunk, room)
     else:
         by_date = options.batch == "dates"
         keys = windows.date[windows.rows] if by_date else torch.arange(len(windows), device=windows.device)
-        for part in _shuffled(keys, n_batches, generator):
-            yield windows.take(windows.rows[part])
+        parts = _shuffled(keys, n_batches, generator)
+        room = windows.room(max(map(len, parts)))
+        for part in parts:
+            yield windows.take(windows.rows[part], room)
 
 
 def apply(network: nn.Module, x: torch.Tensor, lookback: int, n_outputs: int) -> torch.Tensor:

@@ -85,7 +85,9 @@ class Options(ModelOptions):
         Augmentation(),
         description="built-in augmentations, or the dotted path of a function (batch, generator) -> batch",
     )
-    collate_fn: str | None = Field(None, description="dotted path of a function batch -> batch, applied first")
+    collate_fn: str | None = Field(
+        None, description="dotted path of a function batch -> batch, applied first; it may keep no `x` beyond the batch"
+    )
 
     epochs: int = Field(30, ge=1, description="most passes over the training rows")
     warm_epochs: int | None = Field(None, ge=1, description="the same where a fold goes on from the one before")

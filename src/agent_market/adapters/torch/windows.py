@@ -70,13 +70,16 @@ class PanelWindows:
         held = (self.base, self.rows, self.segment_start, self.date, self.y, self.weight)
         return sum(part.untyped_storage().nbytes() for part in held if part is not None)
 
-    def take(self, rows: torch.Tensor) -> Batch:
+    def take(self, rows: torch.Tensor, room: torch.Tensor | None = None) -> Batch:
         """The windows that end at `rows` (b,), with p = 1."""
-        return self.chunks(rows, rows + 1, 1)
+        return self.chunks(rows, rows + 1, 1, room)
 
-    def chunks(self, first: torch.Tensor, stop: torch.Tensor, length: int) -> Batch:
-        """The chunks [first, stop) (b,), none longer than `length`: the shorter ones are filled up with zeros."""
-        batch = {"x": self._gather(first, stop, length)}
+    def chunks(self, first: torch.Tensor, stop: torch.Tensor, length: int, room: torch.Tensor | None = None) -> Batch:
+        """The chunks [first, stop) (b,), none longer than `length`: the shorter ones are filled up with zeros.
+
+        `x` is written into `room`, if given: a batch is then good until the next one.
+        """
+        batch = {"x": self._gather(first, stop, length, room)}
         row = first[:, None] + torch.arange(length, device=self.device)  # (b, p)
         inside = row < stop[:, None]
         row = torch.where(inside, row, stop[:, None] - 1)
@@ -87,6 +90,14 @@ class PanelWindows:
             weight = torch.ones((), device=self.device) if self.weight is None else self.weight[row]
             batch["weight"] = torch.where(labelled, weight, 0.0)
         return batch
+
+    def room(self, n: int, length: int = 1) -> torch.Tensor:
+        """Where `x` of batches of up to `n` chunks can lie, one after the other.
+
+        Memory asked for anew with each batch may be new to the process each time; clearing it can take longer than
+        the gathering.
+        """
+        return torch.empty((n, self.lookback - 1 + length, self.n_features), device=self.device)
 
     def spans(self, rows: torch.Tensor, length: int, offset: int = 0) -> Spans:
         """The fewest chunks of at most `length` candles that hold all `rows` (n,), cut by the calendar.
@@ -101,7 +112,9 @@ class PanelWindows:
         end = torch.cat([begin[1:], torch.tensor([len(rows)], device=self.device)]) - 1
         return Spans(rows[begin], rows[end] + 1, group[begin])
 
-    def _gather(self, first: torch.Tensor, stop: torch.Tensor, length: int) -> torch.Tensor:
+    def _gather(
+        self, first: torch.Tensor, stop: torch.Tensor, length: int, room: torch.Tensor | None = None
+    ) -> torch.Tensor:
         n_rows, d = self.base.shape
         steps = self.lookback - 1 + length
         begin = first - (self.lookback - 1)
@@ -109,7 +122,8 @@ class PanelWindows:
         if n_rows < steps:  # there is not even one such window: nothing to look through
             return self._padded(begin, first, stop, steps)
         view = self.base.as_strided((n_rows - steps + 1, steps, d), (d, d, 1))
-        x = view.index_select(0, begin.clamp(0, n_rows - steps))
+        rows = begin.clamp(0, n_rows - steps)
+        x = view.index_select(0, rows) if room is None else torch.index_select(view, 0, rows, out=room[: len(rows)])
         if not whole.all():
             short = torch.nonzero(~whole).squeeze(1)
             x[short] = self._padded(begin[short], first[short], stop[short], steps)
