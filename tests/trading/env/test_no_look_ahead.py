@@ -19,8 +19,8 @@ LENGTH = 80
 class PeeksAtTheNextOpen(TradingCore):
     """Shows the position's share at the open after the close at which it is seen."""
 
-    def observe(self):
-        seen = super().observe()
+    def observe(self, indices=None):
+        seen = super().observe(indices)
         rows = self.holdings["row"]
         seen[:, -3] = self.holdings["amount"][:, 0] * self.market.prices[rows[:, 0] + 1, 0]
         return seen
@@ -39,8 +39,8 @@ class PaysTheCandleAfter(TradingCore):
 class FillsAtTheSeenClose(TradingCore):
     """Shows features that hold the return of the candle that it will trade in."""
 
-    def observe(self):
-        seen = super().observe()
+    def observe(self, indices=None):
+        seen = super().observe(indices)
         seen[:, 0] = self.market.features[self.holdings["row"][:, 0] + 1, 0]
         return seen
 

@@ -24,6 +24,7 @@ class VecTradingEnv(VecEnv):
         self.render_mode = None
         self._actions = np.zeros(0)
         self._returns = np.zeros(core.n_envs)
+        self._nothing: list[dict[str, Any]] = [{} for _ in range(core.n_envs)]
         super().__init__(core.n_envs, *spaces_of(core))
 
     def reset(self) -> np.ndarray:
@@ -48,14 +49,16 @@ class VecTradingEnv(VecEnv):
         self._returns += steps.rewards
         done = steps.terminated | steps.truncated
         observations = core.observe()
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if any(self._nothing):  # someone wrote into what was handed out before
+            self._nothing = [{} for _ in range(self.num_envs)]
+        infos = self._nothing.copy()
         ended = np.flatnonzero(done)
         if len(ended):
             for i, last in zip(ended, observations[ended], strict=True):
                 infos[i] = self._ending(i, last, bool(steps.truncated[i]))
             self._returns[ended] = 0.0
             core.reset(ended)
-            observations = core.observe()
+            observations[ended] = core.observe(ended)
         return observations, steps.rewards.astype(np.float32), done, infos
 
     def close(self) -> None:

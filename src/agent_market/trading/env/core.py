@@ -6,7 +6,7 @@ import numpy as np
 
 from agent_market.errors import ParameterError
 from agent_market.trading.env.arrays import LOOK_AHEAD, MarketArrays
-from agent_market.trading.env.kernels import ACCOUNT, HOLDING, TERMS, begin, observe_all, step_all
+from agent_market.trading.env.kernels import ACCOUNT, HOLDING, TERMS, begin, observe, step_all
 from agent_market.trading.env.options import EnvOptions
 from agent_market.trading.options import BacktestOptions
 
@@ -43,8 +43,11 @@ class TradingCore:
         self.market, self.options, self.n_envs = market, options, n_envs
         self.rows = self._rows()  # (stretches, pairs, 2): first row of decisions, and one after the last
         self.n_pairs = self.rows.shape[1]
+        self.all = np.arange(n_envs)
         self.n_decisions = self.rows[:, 0, 1] - self.rows[:, 0, 0]
+        self.up_to = np.cumsum(self.n_decisions)
         self.terms = terms_of(options)
+        self.terms["funds"] &= market.funding.any()  # what is zero need not be looked up
         self.accounts = np.zeros(n_envs, dtype=ACCOUNT)
         self.holdings = np.zeros((n_envs, self.n_pairs), dtype=HOLDING)
         self.levels = np.asarray(options.levels)
@@ -66,20 +69,21 @@ class TradingCore:
 
         Raises ParameterError if `start` is a row in which no decision can be made.
         """
-        indices = np.arange(self.n_envs) if indices is None else np.asarray(indices)
+        indices = self.all if indices is None else np.asarray(indices)
         n = len(indices)
+        where, offset, when = self.rng.random((3, n))  # all at once: this is on the way of every step
         if start is not None:
             stretch, offset = self._place(np.broadcast_to(np.asarray(start), n))
         elif self.options.random_start:
-            up_to = np.cumsum(self.n_decisions)  # stretches are drawn by their length
-            stretch = np.searchsorted(up_to, self.rng.integers(0, up_to[-1], n), side="right")
-            spare = self.n_decisions[stretch] - self._length(self.n_decisions[stretch])
-            offset = self.rng.integers(0, spare + 1)
+            stretch = self.up_to.searchsorted((where * self.up_to[-1]).astype(np.int64), side="right")
+            available = self.n_decisions[stretch]  # stretches are drawn by it
+            offset = (offset * (available - self._length(available) + 1)).astype(np.int64)
         else:
             stretch, offset = indices % len(self.n_decisions), np.zeros(n, dtype=np.int64)
         length = self._length(self.n_decisions[stretch] - offset)
         if stagger:
-            length = self.rng.integers(np.maximum(length // SHORTEST, 1), length + 1)
+            shortest = np.maximum(length // SHORTEST, 1)
+            length = shortest + (when * (length + 1 - shortest)).astype(np.int64)
         rows = self.rows[stretch, :, 0] + offset[:, None]
         begin(self.accounts, self.holdings, indices, np.asarray(length, dtype=np.int64), rows)
 
@@ -100,10 +104,12 @@ class TradingCore:
             raise ParameterError(f"{ended} of {n} episodes have ended: call reset before the next step")
         return Steps(rewards, terminated, truncated, log_returns)
 
-    def observe(self) -> np.ndarray:
-        """What each episode sees at the close of its row, float32 (n_envs, width)."""
-        out = np.empty((self.n_envs, self.width), dtype=np.float32)
-        observe_all(self.market.features, self.market.prices, self.terms, self.accounts, self.holdings, out)
+    def observe(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """What the episodes in the places `indices` (None: all) see at the close of their rows, float32 (k, width)."""
+        indices = self.all if indices is None else indices
+        out = np.empty((len(indices), self.width), dtype=np.float32)
+        market = self.market
+        observe(market.features, market.prices, self.terms, self.accounts, self.holdings, indices, out)
         return out
 
     def wishes(self, actions: np.ndarray) -> np.ndarray:
@@ -140,10 +146,21 @@ def terms_of(options: EnvOptions) -> np.ndarray:
     is_futures = options.trading_mode == "futures"
     terms["cost"], terms["leverage"] = options.cost_per_side, options.leverage
     terms["band"] = np.inf if options.actions == "discrete" else options.rebalance_band
-    terms["is_futures"], terms["funds"] = is_futures, is_futures and options.funding
-    terms["maintenance"], terms["buffer"] = options.maintenance_margin, options.liquidation_buffer
-    terms["stoploss"] = abs(BacktestOptions.model_fields["stoploss"].default)
+    terms["funds"] = is_futures and options.funding
+    part = abs(BacktestOptions.model_fields["stoploss"].default) / options.leverage
+    terms["stop_long"], terms["stop_short"] = 1 - part, 1 + part
+    terms["end_long"] = _liquidation(1, options) if is_futures else 0.0
+    terms["end_short"] = _liquidation(-1, options) if is_futures else np.inf
     terms["bankruptcy"], terms["penalty"] = options.bankruptcy, options.drawdown_penalty
     terms["scale"], terms["window"] = options.reward_scale, options.window
     terms["sees_profit"], terms["sees_time"] = options.observe_profit, options.observe_time
     return terms
+
+
+def _liquidation(side: int, options: EnvOptions) -> float:
+    """The price at which a position is liquidated, as a multiple of its entry: isolated margin, one tier.
+
+    See `_liquidation` in `trading/kernels/entries.py`.
+    """
+    price = (1 / options.leverage - side) / (options.maintenance_margin - side)
+    return max(price + side * abs(1 - price) * options.liquidation_buffer, 0.0)

@@ -21,11 +21,11 @@ TERMS = np.dtype(
         ("cost", "f8"),  # per side, fraction of the notional
         ("leverage", "f8"),
         ("band", "f8"),  # infinity: trade only where the side changes
-        ("is_futures", "i8"),
         ("funds", "i8"),  # funding counts
-        ("maintenance", "f8"),
-        ("buffer", "f8"),
-        ("stoploss", "f8"),  # positive fraction of the stake
+        ("stop_long", "f8"),  # the prices that stop and liquidate, as multiples of that of the entry
+        ("stop_short", "f8"),
+        ("end_long", "f8"),  # 0: none
+        ("end_short", "f8"),  # infinity: none
         ("bankruptcy", "f8"),
         ("penalty", "f8"),
         ("scale", "f8"),
@@ -88,19 +88,19 @@ def step_all(prices, funding, terms, accounts, holdings, wishes, rewards, log_re
     """
     terms, n_ended = terms[0], 0
     for i in range(len(accounts)):
-        account, mine = accounts[i], holdings[i]
+        account = accounts[i]
         if account["left"] <= 0:
             n_ended += 1
             continue
-        before, fallen = account["equity"], account["peak"] / account["equity"]
-        is_lost = _trade(prices, funding, terms, account, mine, wishes[i])
-        is_lost |= _value(prices, account, mine)
+        before, peak = account["equity"], account["peak"]
+        is_lost = _trade(prices, funding, terms, accounts, holdings, wishes, i)
+        is_lost |= _value(prices, accounts, holdings, i)
         equity = account["equity"]
-        log_returns[i] = np.log(equity / before)
+        log_returns[i] = np.log(equity / before) if equity != before else 0.0
         rewards[i] = terms["scale"] * log_returns[i]
-        account["peak"] = max(account["peak"], equity)
+        account["peak"] = max(peak, equity)
         if terms["penalty"] > 0.0:
-            deeper = max(np.log(account["peak"] / equity / fallen), 0.0)
+            deeper = max(np.log(account["peak"] / equity * before / peak), 0.0)
             rewards[i] -= terms["scale"] * terms["penalty"] * deeper
         account["left"] -= 1
         account["steps"] += 1
@@ -112,17 +112,19 @@ def step_all(prices, funding, terms, accounts, holdings, wishes, rewards, log_re
 
 
 @njit(**ENTRY)
-def observe_all(features, prices, terms, accounts, holdings, out):
-    """Write what each episode sees into `out` (n, width) float32; nothing in it is later than the close of its row."""
+def observe(features, prices, terms, accounts, holdings, indices, out):
+    """Write what the episodes `indices` (k,) see into `out` (k, width) float32.
+
+    Nothing in it is later than the close of the row that an episode is at.
+    """
     terms = terms[0]
     n_pairs, n_features, window = holdings.shape[1], features.shape[1], terms["window"]
-    for i in range(len(accounts)):
+    for line, i in enumerate(indices):
         place = 0
         for p in range(n_pairs):
             row = holdings[i, p]["row"]
             for source in range(row - window + 1, row + 1):
-                for j in range(n_features):
-                    out[i, place + j] = features[source, j]
+                _copy(features, source, out, line, place)
                 place += n_features
         worth = accounts[i]["cash"]
         for p in range(n_pairs):
@@ -132,87 +134,87 @@ def observe_all(features, prices, terms, accounts, holdings, out):
             position = holding["position"]
             if terms["band"] < np.inf and holding["amount"] != 0.0 and worth > 0.0:
                 position = holding["amount"] * prices[holding["row"], CLOSE] / (worth * terms["leverage"])
-            out[i, place + p] = position
+            out[line, place + p] = position
         place += n_pairs
         if terms["sees_profit"]:
             for p in range(n_pairs):
-                out[i, place + p] = _profit(prices, holdings[i, p])
+                out[line, place + p] = _profit(prices, holdings[i, p])
             place += n_pairs
         if terms["sees_time"]:
             for p in range(n_pairs):
                 holding = holdings[i, p]
                 is_open = holding["amount"] != 0.0
-                out[i, place + p] = np.log(2.0 + holding["row"] - holding["opened"]) if is_open else 0.0
+                out[line, place + p] = np.log(2.0 + holding["row"] - holding["opened"]) if is_open else 0.0
 
 
 @njit(**ENTRY)
-def walk(prices, funding, terms, actions, levels, account, holding, stop, positions, log_returns):
+def walk(prices, funding, terms, actions, levels, accounts, holdings, stop, positions, log_returns):
     """Follow the table `actions` (rows, levels): the action at each row for each level that may be held.
 
-    Begins at the row of the one `holding` and ends before row `stop`. Writes the position decided at each row and the
+    Begins at the row of the one holding and ends before row `stop`. Writes the position decided at each row and the
     log return from the next open to the one after; of the last two rows that is not known, and stays what it is.
     """
-    terms, account, mine = terms[0], account[0], holding[0]
-    wish = np.empty(1)
-    flat = 0
+    terms, account, held = terms[0], accounts[0], holdings[0, 0]
+    wish, flat = np.empty((1, 1)), 0
     while levels[flat] != 0.0:
         flat += 1
-    state, held = flat, mine[0]
+    state = flat
     for number in range(len(actions)):
         action = actions[number, state]
-        if np.sign(levels[action]) != np.sign(levels[state]):
+        if _differ(levels[action], levels[state]):
             state = action
-        positions[number] = wish[0] = levels[state]
+        positions[number] = wish[0, 0] = levels[state]
         row = held["row"]
         if row + 1 >= stop:
             break
         before = account["equity"]
-        _trade(prices, funding, terms, account, mine, wish)
+        _trade(prices, funding, terms, accounts, holdings, wish, 0)
         if row + 2 < stop:
-            _value(prices, account, mine)
+            _value(prices, accounts, holdings, 0)
             log_returns[number] = np.log(account["equity"] / before)
         if held["amount"] == 0.0:
             state = flat
 
 
 @njit(**INNER)
-def _trade(prices, funding, terms, account, mine, wishes):
-    """What happens at the next candle: funding, exits, entries, stops; whether a position was stopped or liquidated.
+def _trade(prices, funding, terms, accounts, holdings, wishes, i):
+    """What happens to episode i at the next candle: funding, exits, entries, stops; every row moves on to it.
 
-    Every row moves on to that candle.
+    Says whether a position was stopped or liquidated.
     """
+    account, n_pairs = accounts[i], holdings.shape[1]
     cash, cost, leverage, band = account["cash"], terms["cost"], terms["leverage"], terms["band"]
-    for p in range(len(mine)):
-        holding = mine[p]
+    for p in range(n_pairs):
+        holding = holdings[i, p]
         holding["row"] += 1
         cash -= holding["amount"] * funding[holding["row"], HELD] if terms["funds"] else 0.0
     worth = cash
-    for p in range(len(mine)):
-        worth += mine[p]["amount"] * prices[mine[p]["row"], OPEN]
+    for p in range(n_pairs):
+        worth += holdings[i, p]["amount"] * prices[holdings[i, p]["row"], OPEN]
     traded = 0.0
-    for p in range(len(mine)):  # exits, so that what they free can be staked
-        holding = mine[p]
+    for p in range(n_pairs):  # exits, so that what they free can be staked
+        holding = holdings[i, p]
         price = prices[holding["row"], OPEN]
-        turns = np.sign(wishes[p]) != np.sign(holding["amount"])
+        turns = _differ(wishes[i, p], holding["amount"])
         holding["moves"] = turns
         if band < np.inf:
-            holding["moves"] = abs(wishes[p] - holding["amount"] * price / (worth * leverage)) >= band
+            holding["moves"] = abs(wishes[i, p] - holding["amount"] * price / (worth * leverage)) >= band
         if holding["moves"] and turns and holding["amount"] != 0.0:
             traded += abs(holding["amount"]) * price
             cash += _proceeds(holding, price, cost)
             _clear(holding)
     stake = cash
-    for p in range(len(mine)):
-        stake += mine[p]["amount"] * prices[mine[p]["row"], OPEN]
-    for p in range(len(mine)):
-        holding = mine[p]
+    for p in range(n_pairs):
+        stake += holdings[i, p]["amount"] * prices[holdings[i, p]["row"], OPEN]
+    for p in range(n_pairs):
+        holding = holdings[i, p]
         price = prices[holding["row"], OPEN]
-        if stake <= 0.0 or not holding["moves"] or (holding["amount"] == 0.0 and wishes[p] == 0.0):
+        if stake <= 0.0 or not holding["moves"] or (holding["amount"] == 0.0 and wishes[i, p] == 0.0):
             continue
         if holding["amount"] == 0.0:
-            holding["position"], holding["entered"], holding["opened"] = wishes[p], stake, holding["row"]
+            holding["position"], holding["entered"], holding["opened"] = wishes[i, p], stake, holding["row"]
             account["trades"] += 1
-        change = stake * wishes[p] * leverage / price - holding["amount"]
+        change = stake * wishes[i, p] * leverage / price - holding["amount"]
         cash -= change * price + cost * abs(change) * price
         traded += abs(change) * price
         if change * holding["amount"] >= 0.0:  # opened or added to
@@ -220,11 +222,11 @@ def _trade(prices, funding, terms, account, mine, wishes):
             total = holding["amount"] + change
             holding["rate"] = (holding["rate"] * holding["amount"] + price * change) / total
         holding["amount"] += change
-    if worth > 0.0:
+    if traded > 0.0 and worth > 0.0:
         account["turnover"] += traded / worth
     is_stopped = False
-    for p in range(len(mine)):
-        holding = mine[p]
+    for p in range(n_pairs):
+        holding = holdings[i, p]
         if holding["amount"] != 0.0:
             price = _stop_price(prices, terms, holding)
             if price > 0.0:
@@ -236,17 +238,18 @@ def _trade(prices, funding, terms, account, mine, wishes):
 
 
 @njit(**INNER)
-def _value(prices, account, mine):
-    """Mark the account to market at the open after the candle; whether nothing is left of it."""
+def _value(prices, accounts, holdings, i):
+    """Mark the account of episode i to market at the open after the candle; whether nothing is left of it."""
+    account, n_pairs = accounts[i], holdings.shape[1]
     worth = account["cash"]
-    for p in range(len(mine)):
-        if mine[p]["amount"] != 0.0:
-            worth += mine[p]["amount"] * prices[mine[p]["row"] + 1, OPEN]
+    for p in range(n_pairs):
+        if holdings[i, p]["amount"] != 0.0:
+            worth += holdings[i, p]["amount"] * prices[holdings[i, p]["row"] + 1, OPEN]
     is_ruined = not worth > RUIN * account["equity"]
     if is_ruined:
         worth = account["cash"] = RUIN * account["equity"]
-        for p in range(len(mine)):
-            _clear(mine[p])
+        for p in range(n_pairs):
+            _clear(holdings[i, p])
     account["equity"] = worth
     return is_ruined
 
@@ -268,18 +271,34 @@ def _stop_price(prices, terms, holding):
     The stop-loss of the backtest wins over the liquidation (isolated margin); a price that the whole candle is beyond
     is filled at the open. See `_stopped` and `_stop_price` in `trading/kernels/exits.py`.
     """
-    row, rate, leverage = holding["row"], holding["rate"], terms["leverage"]
-    opening, high, low = prices[row, OPEN], prices[row, HIGH], prices[row, LOW]
-    side = 1.0 if holding["amount"] > 0.0 else -1.0
-    stop = rate * (1.0 - side * terms["stoploss"] / leverage)
-    if stop >= low if side > 0.0 else stop <= high:
-        return opening if (stop > high if side > 0.0 else stop < low) else stop
-    if terms["is_futures"]:
-        price = rate * (1.0 / leverage - side) / (terms["maintenance"] - side)
-        price = max(price + side * abs(rate - price) * terms["buffer"], 0.0)
-        if price >= low if side > 0.0 else 0.0 < price <= high:
-            return opening if (price > high if side > 0.0 else price < low) else price
-    return 0.0
+    row, rate = holding["row"], holding["rate"]
+    high, low = prices[row, HIGH], prices[row, LOW]
+    if holding["amount"] > 0.0:
+        price = rate * terms["stop_long"]
+        if price < low:
+            price = rate * terms["end_long"]
+        if price < low:
+            return 0.0
+        return prices[row, OPEN] if price > high else price
+    price = rate * terms["stop_short"]
+    if price > high:
+        price = rate * terms["end_short"]
+    if price > high:
+        return 0.0
+    return prices[row, OPEN] if price < low else price
+
+
+@njit(**INNER)
+def _differ(a, b):
+    """Whether two positions are on different sides."""
+    return (a > 0.0) != (b > 0.0) or (a < 0.0) != (b < 0.0)
+
+
+@njit(**INNER)
+def _copy(features, row, out, line, place):
+    source, target = features[row], out[line, place:]
+    for j in range(len(source)):
+        target[j] = source[j]
 
 
 @njit(**INNER)
