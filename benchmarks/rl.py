@@ -33,17 +33,17 @@ COUNTS, WINDOWS = (8, 64, 256, 1024), (1, 24)
 
 RECIPES = {
     "usual: 8 single envs, library defaults": {
-        "n_envs": 8, "steps": 213_000, "single": True,
+        "n_envs": 8, "steps": 212_992, "single": True,
         "ppo": {},
     },
     "ours, default profile": {
-        "n_envs": 64, "steps": 205_000, "single": False,
+        "n_envs": 64, "steps": 204_800, "single": False,
         "ppo": {
             "n_steps": 128, "batch_size": 1024, "n_epochs": 10, "learning_rate": 3e-4, "gamma": 0.9, "gae_lambda": 0.9,
         },
     },
     "ours, fast profile": {
-        "n_envs": 256, "steps": 606_000, "single": False,
+        "n_envs": 256, "steps": 606_208, "single": False,
         "ppo": {
             "n_steps": 64, "batch_size": 4096, "n_epochs": 4, "learning_rate": 1e-3, "gamma": 0.9, "gae_lambda": 0.9,
         },

@@ -22,10 +22,11 @@ class Episodes:
     features: pd.DataFrame
     funding: pd.DataFrame | None
     rows: np.ndarray
+    timeframe: str = "1h"
 
     def samples(self) -> Samples:
-        tensor = FeatureTensor.from_frame(self.features, timeframe="1h")
-        prices = ExecutionPrices.from_candles(self.candles, self.funding, timeframe="1h")
+        tensor = FeatureTensor.from_frame(self.features, timeframe=self.timeframe)
+        prices = ExecutionPrices.from_candles(self.candles, self.funding, timeframe=self.timeframe)
         return Samples(replace(tensor, execution=prices), self.rows)
 
     def market(self) -> MarketArrays:
@@ -42,6 +43,7 @@ def draw_episodes(
     gaps: float = 0.0,
     n_features: int = 3,
     rows: np.ndarray | None = None,
+    hours: int = 1,
 ) -> Episodes:
     """Random walks with a tick of 1e-10, so that nothing is rounded.
 
@@ -51,7 +53,8 @@ def draw_episodes(
     """
     rng = np.random.default_rng(seed)
     suffix = "/USDT:USDT" if mode == "futures" else "/USDT"
-    dates = pd.date_range(START, periods=length, freq="h", unit="ms")
+    dates = pd.date_range(START, periods=length, freq=f"{hours}h", unit="ms")
+    clock = pd.date_range(START, dates[-1], freq="h", unit="ms")
     tables, rates = [], []
     for number in range(n_pairs):
         moves = rng.normal(0, volatility, (length, 4))
@@ -60,7 +63,7 @@ def draw_episodes(
         prices = {"open": walk[:, 0], "high": walk.max(axis=1), "low": walk.min(axis=1), "close": walk[:, 3]}
         pair = f"{chr(65 + number)}{suffix}"
         tables.append(pd.DataFrame({"pair": pair, "date": dates, **prices, "volume": 1.0, "filled": False}))
-        paid = dates[(dates.hour % 8 == 0) | (rng.random(length) < 0.05)]
+        paid = clock[(clock.hour % 8 == 0) | (rng.random(len(clock)) < 0.05)]
         rate = {"funding_rate": rng.normal(0, 1e-3, len(paid)), "mark_price": rng.uniform(95, 105, len(paid))}
         rates.append(pd.DataFrame({"pair": pair, "date": paid, **rate}))
     candles = pd.concat(tables, ignore_index=True).astype({"pair": "category"})
@@ -69,7 +72,7 @@ def draw_episodes(
         **{f"noise_{i}": rng.normal(size=len(candles)).astype("float32") for i in range(1, n_features)},
     )
     funding = pd.concat(rates, ignore_index=True) if mode == "futures" else None
-    return Episodes(candles, features, funding, np.arange(len(candles)) if rows is None else rows)
+    return Episodes(candles, features, funding, np.arange(len(candles)) if rows is None else rows, f"{hours}h")
 
 
 def backtest(episodes: Episodes, positions: np.ndarray, options: EnvOptions) -> BacktestResult:
@@ -93,4 +96,6 @@ def backtest(episodes: Episodes, positions: np.ndarray, options: EnvOptions) -> 
             market["leverageTiers"] = [tier | {"maintenanceMarginRate": options.maintenance_margin}]
     decided = candles[["pair", "date"]].assign(position=positions)
     paid = episodes.funding if options.funding else None
-    return simulate(candles, signals_of(decided), markets, account, timeframe="1h", trading_mode=mode, funding=paid)
+    return simulate(
+        candles, signals_of(decided), markets, account, timeframe=episodes.timeframe, trading_mode=mode, funding=paid
+    )

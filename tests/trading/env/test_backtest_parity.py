@@ -72,6 +72,16 @@ def test_equity_when_flat_is_that_of_the_backtest_where_opens_differ_from_the_cl
     assert not np.allclose(equity[~is_flat], traded[~is_flat], rtol=1e-6)  # marked at the open, not the close
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_funding_inside_of_candles_is_that_of_the_backtest(seed):
+    options = EnvOptions(trading_mode="futures", leverage=2.0, **WHOLE)
+    episodes = draw_episodes(seed=seed, mode="futures", hours=4)
+    assert (episodes.funding["date"].dt.hour % 4 > 0).sum() > 10
+    equity, positions, _ = play(episodes, options, draw_actions(200, 3, seed=seed))
+    result = backtest(episodes, positions, options)
+    assert equity == pytest.approx(result.equity["equity"].to_numpy()[1 : 1 + len(equity)] / BALANCE, rel=1e-9)
+
+
 @pytest.mark.parametrize("side", [0, 2])
 @pytest.mark.parametrize("gaps", [0.0, 8.0])
 @pytest.mark.parametrize("leverage", [5.0, 20.0])
