@@ -5,7 +5,7 @@ import pytest
 
 from agent_market.errors import ParameterError
 from agent_market.trading.env import EnvOptions, TradingCore, action_table, evaluate_table
-from episodes import draw_episodes
+from episodes import BALANCE, backtest, draw_episodes
 
 CASES = {
     "spot": ({}, 0.01),
@@ -52,6 +52,23 @@ def test_path_is_that_of_stepping_the_environment(case, seed):
     assert path.total == pytest.approx(sum(expected.values()), abs=1e-9)
     assert (liquidations > 0) == (case == "liquidated")
     assert (~known).sum() == 4  # two rows of each pair
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_path_through_liquidations_is_that_of_the_backtest(seed):
+    # cheap enough that a stop at -99 % leaves something: the backtest would count a balance below 0
+    cheap = {"fee": 0.0002, "slippage": 0.0}
+    options = EnvOptions(trading_mode="futures", leverage=20.0, targets=(-1.0, -0.2, 0.0, 0.3), **cheap)
+    episodes = draw_episodes(1, 150, mode="futures", volatility=0.008, seed=seed)
+    table = np.random.default_rng(seed).integers(0, 4, (150, 4))
+    table[1:][np.random.default_rng(seed).random(149) < 0.8] = [0, 1, 2, 3]  # mostly held
+    path = evaluate_table(table, episodes.market(), options)
+    result = backtest(episodes, path.position, options)
+    reasons = result.trades["exit_reason"].tolist()
+    assert reasons.count("liquidation") + reasons.count("stop_loss") > 0
+    assert len(reasons) > 10
+    equity = result.equity["equity"].to_numpy()[1:149] / BALANCE
+    assert np.exp(np.cumsum(path.log_return[:148])) == pytest.approx(equity, rel=1e-9)
 
 
 def test_table_in_small_batches_is_the_same():
