@@ -15,3 +15,14 @@ def shared_dir() -> Path:
     if not (folder / "market").is_dir():
         pytest.skip(f"no real candles: {folder}/market does not exist (set AGENT_MARKET_SHARED)")
     return folder
+
+
+TOGETHER = ("adapters/torch", "evaluation", "live")
+"""Folders whose tests share what takes long to make: with `-n 2` each folder stays in one process."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        file = item.path.relative_to(PROJECT / "tests").as_posix()
+        group = next((folder for folder in TOGETHER if file.startswith(folder + "/")), file)
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_market.factors import compute_factors
+from agent_market.factors.kernels.long_order import LONG
 
+SIZES = (LONG - 1, LONG, LONG + 1, 2 * LONG)
 VALUES = st.sampled_from([0.0, 1.0, 1.0, 2.0, -1.0, 0.3, 0.1 + 0.2, 1e-8, 2e-8, 1e6, 1e6 + 1e-3, 1e12, -3e11, np.nan])
 
 
@@ -83,3 +86,20 @@ def test_what_comes_later_changes_no_bit(values, cut, window, compat):
     whole = compute_factors(series(values), factors, timeframe="1h", compat=compat, check=False)
     part = compute_factors(series(values[:cut]), factors, timeframe="1h", compat=compat, check=False)
     pd.testing.assert_frame_equal(whole.head(cut), part, check_exact=True)
+
+
+@pytest.mark.parametrize("compat", ["sane", "qlib"])
+def test_long_windows_are_ranked_as_short_ones_are(compat):
+    rng = np.random.default_rng(5)
+    values = np.where(rng.random(2_600) < 0.5, rng.integers(1, 40, 2_600), rng.lognormal(0, 3, 2_600)).astype(float)
+    values[700], values[2_300:2_303] = np.nan, np.nan
+    values = values.astype(np.float32).astype(float)  # what Qlib's files hold
+    windows = {size: pd.Series(values).rolling(size, min_periods=1 if compat == "qlib" else size) for size in SIZES}
+    factors = {f"rank{size}": f"ts_rank(close, {size})" for size in SIZES}
+    factors |= {f"quantile{size}": f"ts_quantile(close, {size}, 0.8)" for size in SIZES}
+    found = compute_factors(series(list(values)), factors, timeframe="1h", compat=compat, check=False)
+    cut = compute_factors(series(list(values[:1_500])), factors, timeframe="1h", compat=compat, check=False)
+    pd.testing.assert_frame_equal(found.iloc[:1_500], cut, check_exact=True)
+    for size, window in windows.items():
+        np.testing.assert_allclose(found[f"rank{size}"], window.rank(pct=True), rtol=2e-7)
+        np.testing.assert_allclose(found[f"quantile{size}"], window.quantile(0.8), rtol=2e-7)

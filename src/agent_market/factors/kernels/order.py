@@ -3,7 +3,7 @@
 The values of a window are kept sorted. A new value takes the place of the oldest one in one pass without a branch,
 which the compiler turns into vector instructions: first the oldest value is left out, then the new one is put in as
 max(left neighbour, min(right neighbour, new value)). The cost grows with the window, but a pass over 60 values takes
-12 ns, less than the branches of a tree or a skip list would for a window of a few hundred.
+12 ns, less than the branches of a tree would; windows of more than a few hundred go to `long_order`.
 
 Missing values are +inf while sorted, so that they stand last.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from agent_market.factors.kernels.compiling import COMPILE, QLIB, fill
+from agent_market.factors.kernels.long_order import LONG, long_order_statistics
 
 
 @njit(**COMPILE)
@@ -21,7 +22,13 @@ def order_statistics(x, registers, steps, levels, rules):
     `steps` has one row per window, shortest first: window, register of the rank, then one register per level (-1: not
     wanted). The windows take turns at each row: one does not have to wait for what another has just stored.
     """
-    n_windows = steps.shape[0]
+    n_windows = 0
+    while n_windows < steps.shape[0] and steps[n_windows, 0] <= LONG:
+        n_windows += 1
+    if n_windows < steps.shape[0]:
+        long_order_statistics(x, registers, steps, n_windows, levels, rules)
+    if n_windows == 0:
+        return
     tables = np.empty((2, n_windows, steps[n_windows - 1, 0] + 2))  # sorted windows, before and after a row
     for k in range(2):
         for row in range(n_windows):
