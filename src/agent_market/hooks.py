@@ -96,6 +96,7 @@ class _Bar(logging.Handler):
 def _facts(progress: adapters.Progress) -> str:
     facts = [f"loss {progress.loss:.4g}"] if progress.loss is not None else []
     facts += [f"IC {progress.ic:+.3f}"] if progress.ic is not None else []
+    facts += [f"gain {progress.gain:+.3f}"] if progress.gain is not None else []
     facts += [f"{progress.rate:,.0f} samples/s"] if progress.rate is not None else []
     return ", ".join(facts)
 

@@ -9,6 +9,7 @@ from agent_market.adapters import ModelOptions, parse_model_options
 from agent_market.errors import ParameterError
 from agent_market.factors.options import FeatureOptions
 from agent_market.learning.folds import FoldOptions
+from agent_market.learning.gate import GateOptions
 from agent_market.learning.labels import LabelOptions
 from agent_market.learning.selection import SelectionOptions
 from agent_market.learning.walk_forward import TrainingOptions
@@ -68,6 +69,7 @@ class Parameters(Options):
         min_length=1
     )
     backtest: BacktestOptions
+    gate: GateOptions
     selection: SelectionOptions = SelectionOptions()
 
 

@@ -25,23 +25,25 @@ __all__ = [
     "ModelOptions",
     "Progress",
     "get_adapter",
+    "kind_of",
     "parse_model_options",
     "resumes",
     "stage_of",
+    "wants_processes",
     "warm_starts",
 ]
 
-BUILT_IN = ("catboost", "lightgbm", "sklearn", "torch", "xgboost")
+BUILT_IN = ("catboost", "lightgbm", "sklearn", "stable_baselines3", "torch", "xgboost")
 
 _FUNCTIONS = ("Options", "fit", "predict", "save", "load", "suggest")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fit is: `step` of at most `steps` (trees, epochs), with the validation loss and IC so far.
+    """How far a fit is: `step` of at most `steps` (trees, epochs, updates), with the validation loss and IC so far.
 
     Each step is reported once; where a part of them is left out (a seed that stopped early), `step` leaps. `rate` is in
-    training samples per second.
+    training samples per second. `gain` is what a policy earned on the validation rows: log return net of costs.
     """
 
     step: int
@@ -49,6 +51,7 @@ class Progress:
     loss: float | None = None
     ic: float | None = None
     rate: float | None = None
+    gain: float | None = None
 
 
 class ModelOptions(Options):
@@ -73,6 +76,8 @@ class Adapter(Protocol):
     """The functions of an adapter module; `importance` and `predict_members` are optional, and so are
 
     - `STAGE` (default `ml_training`): the pipeline that trains its models;
+    - `KIND` (default: what the label says): `position`, if what it predicts is a position whatever the label is;
+    - `PROCESSES` (default False): fits of one process share what is random, so folds run in processes of their own;
     - `WARM_STARTS` (default False): `fit` takes `init` and goes on from it;
     - `CHECKPOINTS` (default False): `fit` takes `checkpoint` and resumes from what it finds there.
 
@@ -109,7 +114,9 @@ class Adapter(Protocol):
         """
 
     def predict_members(self, model: Any, samples: "Samples") -> np.ndarray:
-        """What each member of an ensemble of seeds says (n, n_seeds); its mean is the first column of `predict`."""
+        """What each member of an ensemble of seeds says (n, n_seeds); the first column of `predict` is its mean, or of
+        positions its median.
+        """
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the model into the existing, empty `folder` in its library's native format, never as a pickle.
@@ -178,6 +185,16 @@ def warm_starts(adapter: Adapter) -> bool:
 def resumes(adapter: Adapter) -> bool:
     """Whether fits that were interrupted can resume from a checkpoint."""
     return getattr(adapter, "CHECKPOINTS", False)
+
+
+def kind_of(adapter: Adapter) -> str | None:
+    """What its predictions are, where that does not depend on the label."""
+    return getattr(adapter, "KIND", None)
+
+
+def wants_processes(adapter: Adapter) -> bool:
+    """Whether folds are to be fitted in processes of their own."""
+    return getattr(adapter, "PROCESSES", False)
 
 
 def stage_of(adapter: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent_market.adapters import ModelOptions, Progress, get_adapter
+from agent_market.adapters import ModelOptions, Progress, get_adapter, kind_of
 from agent_market.errors import AgentMarketError
 from agent_market.learning.samples import Samples
 from agent_market.learning.trained import FitRecord, FoldModel
@@ -41,8 +41,8 @@ def fit_model(
         preprocessing.fit(train.X)
         values = preprocessing.transform(train.tensor.values)
         train, valid = (samples and samples.with_values(values) for samples in (train, valid))
-    scale = np.ones(train.y.shape[1])
-    if options.task == "regression":
+    adapter, scale = get_adapter(options.adapter), np.ones(train.y.shape[1])
+    if options.task == "regression" and kind_of(adapter) != "position":
         deviation = np.array([column.std() for column in train.y.T])  # (n_horizons,)
         scale = deviation if init is None else deviation * (init.target_scale / deviation[0])
         limit = None if clip_target is None else clip_target * deviation / scale
@@ -52,7 +52,7 @@ def fit_model(
     further |= {} if checkpoint is None else {"checkpoint": checkpoint}
     heard = _Heard(report)
     try:
-        fitted = get_adapter(options.adapter).fit(train, valid, options, report=heard, **further)
+        fitted = adapter.fit(train, valid, options, report=heard, **further)
     except AgentMarketError as error:
         raise type(error)(f"model {name or options.adapter}, fold {number}: {error}") from error
     except Exception as error:

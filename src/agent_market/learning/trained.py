@@ -67,7 +67,7 @@ class TrainedModel:
 
     `factors` maps each feature that it was trained on to its expression, in the order of the columns; `compat` says by
     which rules they were computed (`features.compat`); `fingerprint` has hashes of the `data` it was trained on and of
-    this package's `code`.
+    this package's `code`. `gate` is the verdict of `judge_policy` on a policy; other models have none.
     """
 
     options: ModelOptions
@@ -79,6 +79,7 @@ class TrainedModel:
     max_gap: int
     fingerprint: dict[str, str]
     folds: tuple[FoldModel, ...]
+    gate: dict[str, Any] | None = None
 
     @property
     def adapter(self) -> Adapter:
@@ -156,6 +157,7 @@ class TrainedModel:
             "factors": self.factors,
             "compat": self.compat,
             "fingerprint": self.fingerprint,
+            **({} if self.gate is None else {"gate": self.gate}),
             "folds": [
                 {
                     "fold": part.fold,
@@ -179,6 +181,7 @@ class TrainedModel:
             max_gap=facts["max_gap"],
             fingerprint=facts["fingerprint"],
             folds=folds,
+            gate=facts.get("gate"),
         )
 
 

@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -12,16 +12,18 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from agent_market.adapters import ModelOptions, Progress, get_adapter, resumes
-from agent_market.errors import ModelError, ParameterError
+from agent_market.adapters import ModelOptions, Progress, get_adapter, kind_of, resumes, wants_processes
+from agent_market.errors import DataError, ModelError, ParameterError
 from agent_market.learning.checkpoints import CheckpointPlace
 from agent_market.learning.fitting import fit_model, silent
 from agent_market.learning.folds import check_out_of_sample, test_rows
 from agent_market.learning.labels import label_end_column
+from agent_market.learning.relay import relay
 from agent_market.learning.samples import FeatureTensor, Samples, build_samples, check_aligned
 from agent_market.learning.sampling import bootstrap, every_kth, labelled_rows
 from agent_market.learning.trained import FoldModel, TrainedModel, code_fingerprint, data_fingerprint
 from agent_market.learning.weights import Weighting, label_uniqueness, sample_weights
+from agent_market.market.execution import ExecutionPrices
 from agent_market.options import Options, Span
 from agent_market.parallel import Backend, run_parallel
 
@@ -52,7 +54,9 @@ class TrainingOptions(Options):
     bootstrap: bool = Field(
         False, description="draw training rows by uniqueness, with replacement, as many as there are independent labels"
     )
-    backend: Backend = Field("threading", description="joblib backend that fits folds")
+    backend: Backend = Field(
+        "threading", description="joblib backend that fits folds; those of policies always have processes of their own"
+    )
     n_jobs: int = Field(-1, description="folds fitted side by side; -1 = one per processor")
     checkpoints: Path | None = Field(
         None,
@@ -102,24 +106,32 @@ def walk_forward(
     compat: str = "sane",
     name: str | None = None,
     report: Callable[[int, Progress], None] | None = None,
+    candles: pd.DataFrame | None = None,
+    funding: pd.DataFrame | None = None,
 ) -> tuple[TrainedModel, pd.DataFrame]:
     """The model of every fold, and its predictions of that fold's test rows.
 
     Predictions have one row per candle of a test window with any feature known: pair, date, fold, prediction
-    (return over the horizon, probability that it is up, or a score in the label's own units), kind (see
+    (return over the horizon, probability that it is up, a score in the label's own units, or a position), kind (see
     `prediction_kind`), and for an ensemble of seeds `prediction_seed0`, …: what each of them says. `factors` and
     `compat` say how the features were computed; `name` is the model's, for messages and checkpoints. `report` receives
-    (fold, Progress) while fits run, where the backend shares memory.
+    (fold, Progress) while fits run. Models that trade while they learn need `candles`, those of the features, and in
+    futures `funding` (pair, date, funding_rate, mark_price).
 
     Raises:
         ParameterError: The labels do not have a horizon that is to be foretold, or a warm start would look ahead.
         ModelError: A fold has no training rows, or its label is constant.
+        DataError: Features, labels and candles are not of the same rows.
     """
     targets = target_columns(labels, options, training)
     tensor = FeatureTensor.from_frame(features, timeframe=timeframe, max_gap=max_gap)
     check_aligned(tensor, labels)
     used = labels[["pair", "date", *targets, *dict.fromkeys(map(label_end_column, targets))]]
-    fingerprint = {"data": data_fingerprint(features, used, folds), "code": code_fingerprint()}
+    tables = [features, used, folds]
+    if candles is not None:
+        tensor = replace(tensor, execution=_execution(tensor, candles, funding, timeframe))
+        tables += [candles] if funding is None else [candles, funding]
+    fingerprint = {"data": data_fingerprint(*tables), "code": code_fingerprint()}
     name = name or options.adapter
     place = None
     if training.checkpoints is not None and resumes(get_adapter(options.adapter)):
@@ -134,7 +146,7 @@ def walk_forward(
     parts = _fit_in_turn(task, folds, report) if options.warm_start else _fit_side_by_side(task, folds, report)
     if place is not None:
         place.clear(folds["fold"])
-    kind = prediction_kind(targets[0])
+    kind = kind_of(get_adapter(options.adapter)) or prediction_kind(targets[0])
     models, tables = zip(*parts, strict=True)
     predictions = pd.concat(tables, ignore_index=True).assign(kind=kind)
     predictions = predictions.sort_values(["pair", "date"], ignore_index=True)
@@ -213,12 +225,32 @@ def compares_pairs(target: str) -> bool:
     return target.rpartition("_")[0] in ("excess", "scaled_excess", "rank")
 
 
+def _execution(
+    tensor: FeatureTensor, candles: pd.DataFrame, funding: pd.DataFrame | None, timeframe: str
+) -> ExecutionPrices:
+    same = len(candles) == len(tensor.date) and (pd.DatetimeIndex(candles["date"]) == tensor.date).all()
+    if not same or not (np.asarray(candles["pair"]) == np.asarray(tensor.pair)).all():
+        raise DataError(
+            f"features ({len(tensor.date)} rows) and candles ({len(candles)} rows) do not have the same (pair, date) "
+            "rows: they come from different runs; run the feature_store pipeline again"
+        )
+    return ExecutionPrices.from_candles(candles, funding, timeframe=timeframe)
+
+
 def _fit_side_by_side(task: Task, folds: pd.DataFrame, report: Callable[[int, Progress], None] | None) -> list[tuple]:
     """Model and predictions of each fold, each fitted from nothing."""
-    training = task.training
-    heard = report if training.backend == "threading" else None
-    fits = [joblib.delayed(_fit_fold)(task, fold, _of_fold(heard, fold["fold"])) for fold in folds.to_dict("records")]
-    return run_parallel(fits, n_jobs=training.n_jobs, backend=training.backend)
+    training, each = task.training, folds.to_dict("records")
+    alone = len(each) == 1 or training.n_jobs == 1
+    backend = "loky" if wants_processes(get_adapter(task.options.adapter)) and not alone else training.backend
+    if backend == "threading":
+        fits = [joblib.delayed(_fit_fold)(task, fold, _of_fold(report, fold["fold"])) for fold in each]
+        return run_parallel(fits, n_jobs=training.n_jobs, backend=backend)
+    with relay(report or (lambda fold, progress: None)) as note:
+        fits = [joblib.delayed(_fit_fold)(task, fold, note(fold["fold"])) for fold in each]
+        parts = run_parallel(fits, n_jobs=training.n_jobs, backend=backend)
+    for part, predictions in parts:  # what those processes logged, nobody saw
+        _log_fit(task, part, len(predictions))
+    return parts
 
 
 def _fit_in_turn(task: Task, folds: pd.DataFrame, report: Callable[[int, Progress], None] | None) -> list[tuple]:
@@ -246,7 +278,7 @@ def _fit_fold(
 ) -> tuple[FoldModel, pd.DataFrame]:
     """Model and test predictions of one fold."""
     number, tensor = fold["fold"], task.tensor
-    n_train, part = fit_fold(task, fold, report, before)
+    _, part = fit_fold(task, fold, report, before)
     adapter = get_adapter(task.options.adapter)
     rows = test_rows(tensor.date, fold["test_start"], fold["test_end"])
     rows = rows[np.isfinite(tensor.values[rows]).any(axis=1)]
@@ -261,11 +293,16 @@ def _fit_fold(
     members = part.predict_members(adapter, tensor, rows)
     for seed, said in enumerate(() if members is None else members.T):
         predictions[f"prediction_seed{seed}"] = said
+    _log_fit(task, part, len(rows))
+    return part, predictions
+
+
+def _log_fit(task: Task, part: FoldModel, n_predictions: int) -> None:
+    record = part.record
     log.info(
         "    %s %s, fold %d: %d training rows, %d predictions, %d steps, %.1f s",
-        task.name, task.options.task, number, n_train, len(rows), part.record.steps, part.record.seconds,
+        task.name, task.options.task, part.fold, record.rows, n_predictions, record.steps, record.seconds,
     )  # fmt: skip
-    return part, predictions
 
 
 def fit_fold(

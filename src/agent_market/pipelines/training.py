@@ -34,52 +34,44 @@ class AnyModelOptions(RootModel[Any]):
         return self
 
 
-def training_pipeline(stage: str) -> Pipeline:
-    """All configured models of `stage`, each in its own namespace `<stage>.<model>`."""
+SHARED = {"features", "factors", "labels", "folds", "candles", "funding_rates"}
+"""Datasets that all models of a run read; what else a model's nodes read is its own."""
+
+
+def training_pipeline(stage: str, make_nodes: Callable[[str], list[Node]] | None = None) -> Pipeline:
+    """All configured models of `stage`, each in its own namespace `<stage>.<model>`.
+
+    `make_nodes` gives the nodes of one model; without it these are `model_nodes`.
+    """
     return Pipeline(
-        [_model_pipeline(name) for name in models_of(stage)],
+        [_model_pipeline(name, (make_nodes or model_nodes)(name)) for name in models_of(stage)],
         namespace=stage,
         prefix_datasets_with_namespace=False,
     )
 
 
-def _model_pipeline(name: str) -> Pipeline:
+def model_nodes(name: str) -> list[Node]:
     """Train, explain and score one model; its datasets are called `<name>.*`."""
+    inputs = ["features", "factors", "labels", "folds", "params:options", "params:training", "params:market"]
+    return [
+        Node(for_model(train, name), inputs, ["model", "predictions", "fits"], name="train"),
+        Node(explain, "model", "importance", name="explain"),
+        Node(score, ["predictions", "labels", "fits", "params:options", "params:training"], "metrics", name="score"),
+    ]
+
+
+def _model_pipeline(name: str, nodes: list[Node]) -> Pipeline:
+    read = Pipeline(nodes).inputs()
+    parameters = {part for part in read if part.startswith("params:")}
     return Pipeline(
-        [
-            Node(
-                _named(train, name),
-                [
-                    "features",
-                    "factors",
-                    "labels",
-                    "folds",
-                    "params:options",
-                    "params:training",
-                    "params:market",
-                ],
-                ["model", "predictions", "fits"],
-                name="train",
-            ),
-            Node(explain, "model", "importance", name="explain"),
-            Node(
-                score,
-                ["predictions", "labels", "fits", "params:options", "params:training"],
-                "metrics",
-                name="score",
-            ),
-        ],
+        nodes,
         namespace=name,
-        inputs={"features", "factors", "labels", "folds"},
-        parameters={
-            "params:options": f"params:models.{name}",
-            "params:training": "params:training",
-            "params:market": "params:market",
-        },
+        inputs=SHARED & read,
+        parameters={part: f"params:models.{name}" if part == "params:options" else part for part in parameters},
     )
 
 
-def _named(function: Callable, model: str) -> Callable:
+def for_model(function: Callable, model: str) -> Callable:
     """The function for one model; a partial, unlike a closure, can be sent to another process."""
     return functools.update_wrapper(functools.partial(function, model=model), function)
 
@@ -106,7 +98,7 @@ def train(
         max_gap=market.max_gap,
         compat=factors["compat"],
         name=model,
-        report=_reporter(model),
+        report=reporter(model),
     )
     return trained, predictions, trained.fits()
 
@@ -137,7 +129,7 @@ def score(
     }
 
 
-def _reporter(model: str) -> Callable[[int, Progress], None]:
+def reporter(model: str) -> Callable[[int, Progress], None]:
     """What shows how the fits of a model go: the bar, or else the log, now and then."""
     spoken: dict[int, float] = {}
 
@@ -158,5 +150,6 @@ def _in_words(progress: Progress) -> str:
     facts = [f"step {progress.step} of {progress.steps}"]
     facts += [f"validation loss {progress.loss:.5f}"] if progress.loss is not None else []
     facts += [f"validation IC {progress.ic:+.4f}"] if progress.ic is not None else []
+    facts += [f"validation gain {progress.gain:+.4f}"] if progress.gain is not None else []
     facts += [f"{progress.rate:,.0f} samples/s"] if progress.rate is not None else []
     return ", ".join(facts)
