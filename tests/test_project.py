@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from math import expm1
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +13,14 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
+from agent_market.evaluation.formatting import format_value
 from agent_market.parameters import RESERVED
 from projects import PROJECT, kedro, kedro_on_a_terminal, only_version, stored
 
 STAGES = {
     "ml_training": ["ridge", "lightgbm", "xgboost", "catboost", "lightgbm_up"],
     "dl_training": ["mlp", "lstm", "transformer"],
+    "rl_training": ["ppo"],
 }
 MODELS = [model for models in STAGES.values() for model in models]
 HEAVY = (
@@ -61,6 +64,7 @@ def test_listing_the_pipelines_imports_no_heavy_library():
         "feature_store",
         "ml_training",
         "reporting",
+        "rl_training",
     ]
     assert names == str(expected)
 
@@ -140,14 +144,33 @@ def test_the_leaderboard_has_every_model_and_benchmark(data):
     leaderboard = pd.read_parquet(only_version(data, "08_reporting/leaderboard.parquet"))
     assert set(leaderboard["model"]) == {*MODELS, "buy_and_hold", "always_flat"}
     models = leaderboard[leaderboard["model"].isin(MODELS)]
-    for column in ("total_return", "rank_ic", "rank_ic_t", "r2_oos", "hit_rate", "freqtrade_total_return", "fit_steps"):
+    for column in ("total_return", "rank_ic", "rank_ic_t", "hit_rate", "freqtrade_total_return", "fit_steps"):
         assert models[column].notna().all(), column
+    foretell = ~models["model"].isin(STAGES["rl_training"])
+    assert (models["r2_oos"].notna() == foretell).all(), "a position is no forecast of a return"
+    assert (models["gate"].isna() == foretell).all(), "policies have a gate, and nothing else has"
     spread = models.set_index("model")[["n_seeds", "rank_ic_seed_mean", "rank_ic_seed_std"]]
-    assert spread.loc[STAGES["dl_training"]].notna().all(axis=None)
+    assert spread.loc[STAGES["dl_training"] + STAGES["rl_training"]].notna().all(axis=None)
     assert spread.loc[STAGES["ml_training"]].isna().all(axis=None)
     assert re.search(
         r"± 0\.\d+<span class=\"interval\">over 2 seeds", only_version(data, "08_reporting/report.html").read_text()
     )
+
+
+def test_a_policy_is_judged_by_window_and_seed(data):
+    intervals = pd.read_parquet(only_version(data, "08_reporting/policy_intervals.parquet"))
+    assert set(zip(intervals["fold"], intervals["seed"], strict=True)) == {
+        (fold, seed) for fold in (0, 1) for seed in ("seed0", "seed1", "ensemble")
+    }
+    gate = json.loads(only_version(data, "08_reporting/ppo/gate.json").read_text())
+    contract = json.loads((only_version(data, "06_models/ppo/model") / "adapter.json").read_text())
+    assert contract["gate"] == gate
+    assert not gate["passed"], "two windows and two seeds are too few to tell"
+    page = only_version(data, "08_reporting/report.html").read_text()
+    assert "ppo does not pass (intervals there; seeds there" in page
+    for seed in ("ensemble", "seed0"):
+        net = intervals.loc[(intervals["fold"] == 0) & (intervals["seed"] == seed), "net"].item()
+        assert format_value(expm1(net), "percent") in page
 
 
 def test_a_stored_model_repeats_its_predictions(data, monkeypatch, pipelines):

@@ -31,6 +31,7 @@ COLUMNS = {
     "trades": "{:.0f}",
     "freqtrade_total_return": "{:+.1%}",
     "edge": "{}",
+    "gate": "{}",
 }
 """Columns of the leaderboard that the console shows, and how."""
 

@@ -18,6 +18,7 @@ from agent_market.evaluation.metrics import (
     monthly_returns,
     trading_metrics,
 )
+from agent_market.evaluation.policies import gate_sentences, gate_table, interval_table
 from agent_market.evaluation.prediction import (
     fold_ic,
     ic_decay,
@@ -44,12 +45,15 @@ __all__ = [
     "edge_verdict",
     "equity_figure",
     "fold_ic",
+    "gate_sentences",
+    "gate_table",
     "ic_decay",
     "ic_decay_figure",
     "ic_figure",
     "ic_series",
     "importance_figure",
     "importance_shares",
+    "interval_table",
     "mean_interval",
     "monthly_figure",
     "monthly_returns",

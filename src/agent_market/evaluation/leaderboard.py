@@ -24,6 +24,7 @@ class Column:
 LEADERBOARD_COLUMNS: dict[str, Column] = {
     "model": Column("Model", "text", "the model, or a benchmark"),
     "edge": Column("Edge", "flag", "whether an edge after costs is claimed (see the verdict); none for benchmarks"),
+    "gate": Column("Gate", "flag", "whether a policy passes the go-live gate; other models have none"),
     "total_return": Column("Total return", "percent", "last equity over starting balance, less 1; net of costs"),
     "annual_return": Column("Annual return", "percent", "total return, compounded to a year of this market"),
     "sharpe": Column("Sharpe", "ratio", "annualised mean over deviation of daily net returns"),

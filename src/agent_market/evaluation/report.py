@@ -16,6 +16,7 @@ from agent_market.evaluation.formatting import (
     table_cells,
 )
 from agent_market.evaluation.leaderboard import LEADERBOARD_COLUMNS
+from agent_market.evaluation.policies import gate_sentences, gate_table, interval_table
 from agent_market.evaluation.verdict import ALPHA_SHARPE, RANK_IC, overall_verdict
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ GLOSSARY = {
     "left when the market's own movement is taken out.",
     "Beta": "how far the strategy's daily returns move with buy-and-hold's (slope of a regression).",
     "P(alpha > 0)": "share of resamples of the days (stationary bootstrap) in which the alpha was positive.",
+    "Go-live gate": "what a policy must have shown out of sample before it may be exported: gains net of costs and of "
+    "raised costs, in most test windows and on most seeds, a drawdown within limits, and timing that beats the same "
+    "positions shifted in time.",
     "Interval [low, high]": "the range that would cover the true value in 95 % of such samples, or in more where a "
     "correction for several models is named.",
     "Net of costs": "after the fees and the slippage named under “What was run”.",
@@ -49,6 +53,8 @@ def render_report(
     figures: Mapping[str, "go.Figure"],
     quality: pd.DataFrame | None = None,
     engines: pd.DataFrame | None = None,
+    gates: pd.DataFrame | None = None,
+    intervals: pd.DataFrame | None = None,
     caveats: Sequence[str] = (),
     title: str = "agent_market report",
 ) -> str:
@@ -62,6 +68,8 @@ def render_report(
         figures: name → figure, shown in this order.
         quality: the data-quality table, one row per pair.
         engines: the embedded backtest beside freqtrade, one row per model.
+        gates: the checks of each policy's go-live gate: model, check, value, limit, passed; None without policies.
+        intervals: what each policy's test windows and seeds brought, as of `account_policy`, with its model.
         caveats: sentences, as of `run_caveats`.
         title: of the page.
     """
@@ -77,6 +85,9 @@ def render_report(
         facts=_facts(run),
         quality=None if quality is None else table_cells(quality),
         engines=None if engines is None else table_cells(engines),
+        gates=None if gates is None else table_cells(gate_table(gates)),
+        gate_sentences=[] if gates is None else gate_sentences(gates),
+        intervals=None if intervals is None else table_cells(interval_table(intervals)),
         figures=[{"name": name, "json": _script_json(figure)} for name, figure in figures.items()],
         glossary=_glossary(),
         plotlyjs=get_plotlyjs(),

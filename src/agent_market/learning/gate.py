@@ -43,7 +43,7 @@ def judge_policy(account: PolicyAccount, options: GateOptions) -> dict[str, Any]
     costs = f"{options.cost_factor:g} times the costs"
     checks = [
         _check("intervals there", n_intervals, f">= {options.min_intervals}", n_intervals >= options.min_intervals,
-               f"there are {n_intervals} test windows, and {options.min_intervals} are needed to tell: take more candles, "
+               f"there are {n_intervals} test windows, and {options.min_intervals} are needed to tell: more candles, "
                "or a shorter folds.test"),
         _check("seeds there", n_seeds, f">= {options.min_seeds}", n_seeds >= options.min_seeds,
                f"there are {n_seeds} seeds, and {options.min_seeds} are needed to tell: raise the model's seeds"),

@@ -180,9 +180,9 @@ def test_rows_that_cannot_be_traded_or_seen_are_errors(fit_tiny, train, panel):
         fit_tiny("ppo", train=bare)
     values = train.tensor.values.copy()
     values[5, 1] = np.nan
-    with pytest.raises(DataError, match="f1 of A/USDT:USDT .* add impute"):
+    with pytest.raises(DataError, match=r"f1 of A/USDT:USDT .* add impute"):
         fit_tiny("ppo", train=train.with_values(values))
-    with pytest.raises(DataError, match="training.stride"):
+    with pytest.raises(DataError, match=r"training\.stride"):
         fit_tiny("ppo", train=replace(train, rows=train.rows[::2]))
     model = fit_tiny("ppo")
     with pytest.raises(ModelError, match="1 of 630 rows have features that are missing"):

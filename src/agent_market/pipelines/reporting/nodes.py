@@ -35,6 +35,7 @@ LIBRARIES = (
     "numpy",
     "pandas",
     "scikit-learn",
+    "stable-baselines3",
     "torch",
     "xgboost",
 )
@@ -172,6 +173,8 @@ def write_report(
     run_facts: dict[str, Any],
     data_quality: pd.DataFrame,
     engine_comparison: pd.DataFrame,
+    gate_checks: pd.DataFrame,
+    policy_intervals: pd.DataFrame,
     *figures: go.Figure,
 ) -> str:
     """The report: one HTML page that needs no network."""
@@ -184,6 +187,8 @@ def write_report(
         figures={figure.layout.title.text or f"Figure {n}": figure for n, figure in enumerate(figures, 1)},
         quality=data_quality,
         engines=engine_comparison[list(ENGINE_COLUMNS)] if len(engine_comparison) else None,
+        gates=gate_checks if len(gate_checks) else None,
+        intervals=policy_intervals if len(policy_intervals) else None,
         caveats=run_facts["caveats"],
     )
 
@@ -203,6 +208,19 @@ def give_feedback(
         importance=stack_importance(importance),
         caveats=run_facts["caveats"],
     )
+
+
+def list_gate_checks(**gates: dict[str, Any]) -> pd.DataFrame:
+    """Each check of each policy's go-live gate: model, check, value, limit, passed; empty without policies."""
+    rows = [{"model": model} | check for model, verdict in gates.items() for check in verdict["checks"]]
+    types = {"model": "str", "check": "str", "value": float, "limit": "str", "passed": bool}
+    return pd.DataFrame(rows, columns=list(types)).astype(types)
+
+
+def stack_intervals(**intervals: pd.DataFrame) -> pd.DataFrame:
+    """What each policy's test windows and seeds brought, in one table; empty without policies."""
+    tables = [table.assign(model=model) for model, table in intervals.items()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"model": pd.Series(dtype="str")})
 
 
 def stack_importance(importance: dict[str, pd.DataFrame]) -> pd.DataFrame:

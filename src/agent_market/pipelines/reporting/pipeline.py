@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from agent_market.configured import all_models
+from agent_market.configured import all_models, models_of
 from agent_market.pipelines.reporting.figures import (
     plot_equity,
     plot_ic,
@@ -15,8 +15,10 @@ from agent_market.pipelines.reporting.nodes import (
     describe_run,
     give_feedback,
     judge_models,
+    list_gate_checks,
     measure_trading,
     rank_models,
+    stack_intervals,
     write_report,
 )
 
@@ -29,6 +31,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     predictions, metrics, importance = (
         {name: f"{name}.{what}" for name in models} for what in ("predictions", "metrics", "importance")
     )
+    gates, intervals = ({name: f"{name}.{what}" for name in models_of("rl_training")} for what in ("gate", "intervals"))
     by_prediction = {"labels": "labels", "training": "params:training", **predictions}
     account = ["equity", "params:backtest"]
     return Pipeline(
@@ -64,6 +67,8 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 "leaderboard",
                 name="rank_models",
             ),
+            Node(list_gate_checks, gates or None, "gate_checks", name="list_gate_checks"),
+            Node(stack_intervals, intervals or None, "policy_intervals", name="stack_intervals"),
             Node(plot_equity, account, "equity_figure", name="plot_equity"),
             Node(plot_ic, by_prediction, "ic_figure", name="plot_ic"),
             Node(plot_ic_decay, {"labels": "labels", **predictions}, "ic_decay_figure", name="plot_ic_decay"),
@@ -91,7 +96,16 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             ),
             Node(
                 write_report,
-                ["leaderboard", "verdicts", "run_facts", "data_quality", "engine_comparison", *FIGURES],
+                [
+                    "leaderboard",
+                    "verdicts",
+                    "run_facts",
+                    "data_quality",
+                    "engine_comparison",
+                    "gate_checks",
+                    "policy_intervals",
+                    *FIGURES,
+                ],
                 "report",
                 name="write_report",
             ),
