@@ -21,6 +21,9 @@ MODELS = {
     "ridge": {"adapter": "sklearn"},
     "trees": {"adapter": "lightgbm", "n_estimators": 30, "min_data_in_leaf": 50},
 }
+POLICY = {
+    "adapter": "stable_baselines3", "seeds": 2, "total_timesteps": 8192, "n_envs": 32, "n_steps": 32, "batch_size": 256,
+}  # fmt: skip
 LABELS = LabelOptions(horizons=(1, 12))
 FOLDS = FoldOptions(train="30d", valid="5d", test="10d")
 QUANTILE = {"rule": "quantile", "window": "8d", "min_history": 100}
@@ -52,15 +55,16 @@ def walked(
     features = compute_factors(candles, FACTORS, **how)
     labels = build_labels(candles, LABELS, **how)
     folds = make_folds(candles["date"], windows, timeframe=market.timeframe)
-    options = parse_model_options(MODELS[model])
-    trained, predictions = walk_forward(features, FACTORS, labels, folds, options, TrainingOptions(), **how)
+    options = parse_model_options((MODELS | {"policy": POLICY})[model])
+    training = TrainingOptions(n_jobs=1 if model == "policy" else -1)
+    trained, predictions = walk_forward(features, FACTORS, labels, folds, options, training, candles=candles, **how)
     traded = TradedModel(
         name=model,
         model=trained,
         folds=folds,
         pairs=tuple(candles["pair"].cat.categories),
         market=market,
-        backtest=backtest or BACKTESTS[model],
+        backtest=backtest or BACKTESTS.get(model, BACKTESTS["ridge"]),
         empty_candles=False,
     )
     return SimpleNamespace(raw=raw, candles=candles, predictions=predictions, traded=traded)

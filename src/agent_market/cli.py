@@ -127,7 +127,12 @@ def freqtrade() -> None:
 )
 @click.option("--version", help="The run whose model is wanted, by its timestamp; the newest without it.")
 @click.option("--data/--no-data", default=True, show_default=True, help="Write the candles as well.")
-@click.option("--force", is_flag=True, help="Replace what an earlier export wrote; other files stay in any case.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace what an earlier export wrote (other files stay in any case), and export a policy that did not pass "
+    "its go-live gate.",
+)
 @click.option("--env", "-e", help="Kedro's configuration environment.")
 @_plainly
 def export(model: str, output: Path, version: str | None, data: bool, force: bool, env: str | None) -> None:

@@ -33,3 +33,17 @@ def raw(market) -> pd.DataFrame:
 def chain(request, raw, market) -> SimpleNamespace:
     """The pipeline's way from the raw candles to predictions, of a linear model and of one made of trees."""
     return walked(raw, market, request.param)
+
+
+@pytest.fixture(scope="session")
+def policy(raw, market) -> SimpleNamespace:
+    """The same way to the positions of a policy that was trained for a moment."""
+    return walked(raw, market, "policy")
+
+
+@pytest.fixture(scope="session", params=[*MODELS, "policy"])
+def any_chain(request) -> SimpleNamespace:
+    """Each of them."""
+    if request.param == "policy":
+        return request.getfixturevalue("policy")
+    return walked(request.getfixturevalue("raw"), request.getfixturevalue("market"), request.param)

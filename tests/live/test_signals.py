@@ -18,10 +18,10 @@ def of_dates(signals, start, end):
     return rows.astype({"pair": "str"}).sort_values(["pair", "date"], ignore_index=True)
 
 
-def test_predictions_equal_the_pipelines_candle_for_candle(chain):
-    traded, known = chain.traded, chain.predictions
-    candles = traded.clean(chain.raw)
-    pd.testing.assert_frame_equal(candles, chain.candles)
+def test_predictions_equal_the_pipelines_candle_for_candle(any_chain):
+    traded, known = any_chain.traded, any_chain.predictions
+    candles = traded.clean(any_chain.raw)
+    pd.testing.assert_frame_equal(candles, any_chain.candles)
     found = traded.predict(traded.features(candles))
     both = known.merge(found, on=["pair", "date"], suffixes=("", "_live"))
     assert len(both) == len(known) > 1000
@@ -31,24 +31,24 @@ def test_predictions_equal_the_pipelines_candle_for_candle(chain):
     assert (found.loc[found["date"] >= traded.folds["test_end"].max(), "fold"] == traded.folds["fold"].max()).all()
 
 
-def test_signals_equal_the_pipelines_within_the_test_windows(chain):
-    end = chain.traded.folds["test_end"].max() - HOUR
-    found, expected = chain.traded.signals(chain.raw), pipeline_signals(chain)
+def test_signals_equal_the_pipelines_within_the_test_windows(any_chain):
+    end = any_chain.traded.folds["test_end"].max() - HOUR
+    found, expected = any_chain.traded.signals(any_chain.raw), pipeline_signals(any_chain)
     assert expected["enter_long"].sum() > 50
     pd.testing.assert_frame_equal(
         of_dates(found, expected["date"].min(), end), of_dates(expected, expected["date"].min(), end)
     )
 
 
-def test_a_stored_model_gives_the_same_signals(chain, tmp_path):
-    save_traded_model(chain.traded, tmp_path / "one")
+def test_a_stored_model_gives_the_same_signals(any_chain, tmp_path):
+    save_traded_model(any_chain.traded, tmp_path / "one")
     again = load_traded_model(tmp_path / "one")
-    assert again.fingerprint() == chain.traded.fingerprint()
-    pd.testing.assert_frame_equal(again.signals(chain.raw), chain.traded.signals(chain.raw))
+    assert again.fingerprint() == any_chain.traded.fingerprint()
+    pd.testing.assert_frame_equal(again.signals(any_chain.raw), any_chain.traded.signals(any_chain.raw))
 
 
-def test_a_model_of_another_version_of_the_code_is_warned_of(chain, tmp_path, caplog):
-    save_traded_model(chain.traded, tmp_path / "one")
+def test_a_model_of_another_version_of_the_code_is_warned_of(any_chain, tmp_path, caplog):
+    save_traded_model(any_chain.traded, tmp_path / "one")
     load_traded_model(tmp_path / "one")
     assert not caplog.records
     facts = json.loads((tmp_path / "one" / "trading.json").read_text())
@@ -57,42 +57,45 @@ def test_a_model_of_another_version_of_the_code_is_warned_of(chain, tmp_path, ca
     assert "has changed since" in caplog.text
 
 
-def test_signals_do_not_depend_on_what_comes_later(chain):
-    assert_causal(chain.traded.signals, chain.raw, cuts=(0.85, 0.95))
+def test_signals_do_not_depend_on_what_comes_later(any_chain):
+    assert_causal(any_chain.traded.signals, any_chain.raw, cuts=(0.85, 0.95))
 
 
-def test_signals_do_depend_on_what_came_before(chain):
-    cut = chain.candles["date"].max() - 40 * HOUR
-    before, after = chain.traded.signals(chain.raw), chain.traded.signals(scramble_after(chain.raw, cut))
+def test_signals_do_depend_on_what_came_before(any_chain):
+    cut = any_chain.candles["date"].max() - 40 * HOUR
+    before, after = (
+        any_chain.traded.signals(any_chain.raw),
+        any_chain.traded.signals(scramble_after(any_chain.raw, cut)),
+    )
     later = before["date"] > cut
     assert (before[later]["enter_long"].to_numpy() != after[later]["enter_long"].to_numpy()).any()
 
 
 @pytest.mark.parametrize("begin", [1095, 1185])
-def test_candle_by_candle_gives_what_the_whole_computation_gives(chain, begin):
-    dates = np.sort(chain.raw["date"].unique())
-    live, last = LiveSignals(chain.traded, history=500), dates[begin + 30]
+def test_candle_by_candle_gives_what_the_whole_computation_gives(any_chain, begin):
+    dates = np.sort(any_chain.raw["date"].unique())
+    live, last = LiveSignals(any_chain.traded, history=500), dates[begin + 30]
     for date in dates[begin : begin + 31]:
-        assert live.update(frames_until(chain.raw, date), now=date + 2 * HOUR)
+        assert live.update(frames_until(any_chain.raw, date), now=date + 2 * HOUR)
         assert live.decided == date
-    found, expected = live.signals, chain.traded.signals(chain.raw[chain.raw["date"] <= last])
+    found, expected = live.signals, any_chain.traded.signals(any_chain.raw[any_chain.raw["date"] <= last])
     assert expected["enter_long"].any()
     pd.testing.assert_frame_equal(of_dates(found, dates[begin], last), of_dates(expected, dates[begin], last))
 
 
-def test_nothing_new_changes_nothing(chain):
-    live = LiveSignals(chain.traded, history=500)
-    date = chain.raw["date"].max()
-    frames = frames_until(chain.raw, date)
+def test_nothing_new_changes_nothing(any_chain):
+    live = LiveSignals(any_chain.traded, history=500)
+    date = any_chain.raw["date"].max()
+    frames = frames_until(any_chain.raw, date)
     assert live.update(frames, now=date + HOUR)
     before = live.signals
     assert not live.update(frames, now=date + HOUR)
     assert live.signals is before
 
 
-def test_a_pair_without_the_newest_candle_is_waited_for_and_then_left_behind(chain):
-    live, date = LiveSignals(chain.traded, history=500), chain.raw["date"].max()
-    whole, pair = frames_until(chain.raw, date), chain.traded.pairs[2]
+def test_a_pair_without_the_newest_candle_is_waited_for_and_then_left_behind(any_chain):
+    live, date = LiveSignals(any_chain.traded, history=500), any_chain.raw["date"].max()
+    whole, pair = frames_until(any_chain.raw, date), any_chain.traded.pairs[2]
     short = whole | {pair: whole[pair].iloc[:-1]}
     closed = date + HOUR
     assert not live.update(short, now=closed + pd.Timedelta(seconds=5))
@@ -100,21 +103,21 @@ def test_a_pair_without_the_newest_candle_is_waited_for_and_then_left_behind(cha
     assert live.update(short, now=closed + pd.Timedelta(seconds=61))
     assert live.decided == date
     assert live.update(whole, now=closed + pd.Timedelta(seconds=70)), "a candle that comes late is taken in"
-    expected = chain.traded.signals(chain.raw)
+    expected = any_chain.traded.signals(any_chain.raw)
     pd.testing.assert_frame_equal(of_dates(live.signals, date, date), of_dates(expected, date, date))
 
 
-def test_a_restart_with_enough_history_gives_the_same_signals(chain):
+def test_a_restart_with_enough_history_gives_the_same_signals(any_chain):
     from agent_market.live.history import history_needed
 
-    date = chain.raw["date"].max()
-    needed = history_needed(chain.traded)
+    date = any_chain.raw["date"].max()
+    needed = history_needed(any_chain.traded)
     since = date - needed * HOUR
-    assert since > chain.raw["date"].min()
-    recent = chain.raw[chain.raw["date"] >= since]
-    live = LiveSignals(chain.traded, history=needed)
+    assert since > any_chain.raw["date"].min()
+    recent = any_chain.raw[any_chain.raw["date"] >= since]
+    live = LiveSignals(any_chain.traded, history=needed)
     live.update(frames_until(recent, date), now=date + HOUR)
-    expected = chain.traded.signals(chain.raw)
+    expected = any_chain.traded.signals(any_chain.raw)
     start = date - 24 * HOUR
     pd.testing.assert_frame_equal(of_dates(live.signals, start, date), of_dates(expected, start, date))
 

@@ -69,9 +69,13 @@ def export_user_data(
     `market.exchange`, with `market.exchange_options`.
 
     Raises:
-        ParameterError: A file to be written is there, and `force` is not set; or the exchange is unknown.
+        ParameterError: Without `force`: a file to be written is there, or the model is a policy that did not pass its
+            go-live gate. The exchange is unknown.
         ModelError: What would be exported makes other predictions than the pipeline stored.
     """
+    unfit = _unfit(traded)
+    if unfit and not force:
+        raise ParameterError(f"{unfit}. Train it longer or on other features; --force exports it all the same")
     positions = _checked_positions(traded, candles, predictions)
     startup = min(history_needed(traded), _longest_startup(traded))
     config = live_config(traded, start=positions["date"].min(), end=positions["date"].max())
@@ -86,7 +90,18 @@ def export_user_data(
             write_candles(draft / "data" / traded.market.exchange, candles, funding, **how)
         (draft / "config.json").write_text(json.dumps(config, indent=2))
         _install(draft, folder, [MODELS + "/" + traded.name], force=force)
-    return say_limits(traded, startup)
+    return [*([f"{unfit}; it was forced"] if unfit else []), *say_limits(traded, startup)]
+
+
+def _unfit(traded: TradedModel) -> str | None:
+    """Why a policy should not trade; None for one that passed its gate, and for models that have none."""
+    if traded.model.kind != "position":
+        return None
+    if traded.model.gate is None:
+        return f"{traded.name} is a policy that no go-live gate has judged"
+    if traded.model.gate["passed"]:
+        return None
+    return f"{traded.name} did not pass the go-live gate: {'; '.join(traded.model.gate['reasons'])}"
 
 
 def live_config(traded: TradedModel, *, start: pd.Timestamp, end: pd.Timestamp) -> dict[str, Any]:

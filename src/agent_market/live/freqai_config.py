@@ -40,6 +40,8 @@ def freqai_config(
     Raises:
         ParameterError: FreqAI cannot have such windows.
     """
+    if traded.model.kind == "position":
+        raise ParameterError(f"FreqAI trains models that foretell, and {traded.name} is a policy")
     embargo = folds.embargo * timeframe_delta(traded.market.timeframe)
     window = timeframe_delta(folds.train) + timeframe_delta(folds.valid) + 2 * embargo
     if folds.expanding:

@@ -16,7 +16,8 @@ def history_needed(traded: TradedModel) -> int:
     trees = tuple((name, parse_named(name, text)) for name, text in traded.factors.items())
     of_factors = (make_plan(trees, traded.model.compat).graph.look_back() - 1) * (traded.market.max_gap + 1) + 1
     of_model = getattr(traded.model.options, "lookback", 1)
-    of_rule, settling = _of_rule(traded.backtest.positions, traded.market.timeframe)
+    decides = traded.model.kind == "position"  # the model does, and no rule ranks what it says
+    of_rule, settling = _of_rule(traded.backtest.positions, traded.market.timeframe, ranks=not decides)
     return of_factors + of_model + of_rule + settling
 
 
@@ -33,7 +34,12 @@ def say_limits(traded: TradedModel, available: int) -> list[str]:
             f"the model and its rule look back {needed} candles of {traded.market.timeframe}, but the exchange gives a "
             f"starting bot {available}{also}: until it has run for the rest, signals may differ from the backtest's"
         )
-    if isinstance(rule, CustomRule):
+    if traded.model.kind == "position":
+        said.append(
+            "what a policy holds follows from the candles before; where those that a bot has do not settle it, the bot "
+            "begins flat, and may for a while hold something else than the backtest"
+        )
+    elif isinstance(rule, CustomRule):
         said.append(f"how far {rule.rule} looks back is not known; {available} candles are there when the bot starts")
     said.append(
         f"a position that has been held for more than the {available} candles before a restart, without a new signal "
@@ -42,9 +48,9 @@ def say_limits(traded: TradedModel, available: int) -> list[str]:
     return said
 
 
-def _of_rule(rule: PositionRule, timeframe: str) -> tuple[int, int]:
+def _of_rule(rule: PositionRule, timeframe: str, *, ranks: bool) -> tuple[int, int]:
     """Candles of predictions that a rule ranks or measures, and those in which its positions settle."""
-    candle, window = timeframe_delta(timeframe), getattr(rule, "window", None)
+    candle, window = timeframe_delta(timeframe), getattr(rule, "window", None) if ranks else None
     ranked = 1 if window is None else -(-timeframe_delta(window) // candle)
     measured = rule.volatility_window + 1 if rule.target_volatility is not None else 1
     return max(ranked, measured), max(ranked, rule.hold, SETTLING)

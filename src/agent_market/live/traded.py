@@ -150,7 +150,8 @@ def save_traded_model(traded: TradedModel, folder: Path) -> None:
 
 
 def load_traded_model(folder: Path) -> TradedModel:
-    """What `save_traded_model` wrote; logs a warning where this package is not the one that wrote it.
+    """What `save_traded_model` wrote; logs a warning where this package is not the one that wrote it, and where it is a
+    policy that did not pass its go-live gate.
 
     Raises:
         ModelError: There is no such folder, or it is not whole.
@@ -160,11 +161,14 @@ def load_traded_model(folder: Path) -> TradedModel:
     facts = json.loads((folder / FACTS).read_text())
     if facts["code"] != code_fingerprint():
         log.warning("agent_market has changed since %s was exported; export it again to be sure", facts["name"])
+    model = load_model(folder / MODEL)
+    if model.gate is not None and not model.gate["passed"]:
+        log.warning("%s did not pass its go-live gate: %s", facts["name"], "; ".join(model.gate["reasons"]))
     folds = pd.DataFrame(facts["folds"], columns=list(FOLD_COLUMNS))
     times = {name: pd.to_datetime(folds[name], utc=True).dt.as_unit("ms") for name in FOLD_COLUMNS[1:]}
     return TradedModel(
         name=facts["name"],
-        model=load_model(folder / MODEL),
+        model=model,
         folds=folds.assign(**times),
         pairs=tuple(facts["pairs"]),
         market=MarketOptions(source="freqtrade_datadir", datadir="data", **facts["market"]),
