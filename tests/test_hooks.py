@@ -130,7 +130,7 @@ def test_without_a_bar_a_long_fit_speaks_up_in_the_log(monkeypatch):
     monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
     said = []
     monkeypatch.setattr(training.log, "log", lambda level, text, *facts: said.append((level, text % facts)))
-    report = training._reporter("lstm")
+    report = training.reporter("lstm")
     for step in range(1, 9):
         report(2, Progress(step, 30, loss=1.0, ic=0.02, rate=1000.0))
     assert said == [

@@ -69,7 +69,7 @@ class Parameters(Options):
         min_length=1
     )
     backtest: BacktestOptions
-    gate: GateOptions
+    gate: GateOptions = GateOptions()
     selection: SelectionOptions = SelectionOptions()
 
 
