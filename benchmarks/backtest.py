@@ -130,61 +130,63 @@ def load(folder: Path, part: int | None = None):
     return candles, predictions.rename(columns={"score": "prediction"}), markets, options, levels, how
 
 
-def run_embedded(folder: Path, repeats: int) -> dict:
-    """One level of a score: signals packed, tables of trades and equity made; the market is prepared before."""
-    from agent_market.trading import engine, simulate, threshold_signals
-    from agent_market.trading.book import SignalArrays, prepare_market, prepare_scores
-    from agent_market.trading.kernels.signals import next_entries, score_signals
-    from agent_market.trading.window import select_window
+def load_arrays(folder: Path):
+    """The market as the engine prepares it once, its options, scores (candles, pairs) and levels."""
+    from agent_market.trading import market_arrays
 
     candles, predictions, markets, options, levels, how = load(folder)
-    signals = threshold_signals(predictions, levels.loc[0])
-    window = select_window(candles, signals, markets, options, **how)
-    market = prepare_market(window.candles, markets, step=window.step, trading_mode="spot")
-    scores = prepare_scores(predictions, market)
-    level = np.array([*levels.loc[0], -np.inf, -np.inf])
+    market = market_arrays(candles, markets, **how)
+    scores = np.ascontiguousarray(predictions["prediction"].to_numpy().reshape(market.shape[::-1]).T)
+    return market, options, scores, levels
+
+
+def run_embedded(folder: Path, repeats: int) -> dict:
+    """One level of a score: arrays of signals in, arrays of trades and equity out; beside it from tables to tables."""
+    from agent_market.trading import pack_signals, run_arrays, simulate, threshold_signals
+
+    market, options, scores, levels = load_arrays(folder)
+    enters, leaves = scores > levels.loc[0, "enter_long"], scores < levels.loc[0, "exit_long"]
     before = peak_mb()
-
-    def run():
-        bits, entry = np.empty(market.shape, dtype="uint8"), np.empty(len(market.dates), dtype="int64")
-        score_signals(scores, level, False, bits)
-        next_entries(bits, entry)
-        return engine.run_backtest(market, SignalArrays(bits, np.empty((0, 0)), entry), options)
-
-    found = measured(run, repeats)
-    result = found.pop("result")
-    memory = peak_mb()
+    found = measured(lambda: run_arrays(market, pack_signals(market, enters, leaves), options), repeats)
+    result, memory = found.pop("result"), peak_mb()
+    candles, predictions, markets, options, levels, how = load(folder)
+    signals = threshold_signals(predictions, levels.loc[0])
     whole = measured(lambda: simulate(candles, signals, markets, options, **how), max(repeats // 4, 2))
     return found | {
         "before_mb": before,
         "peak_mb": memory,
         "trades": len(result.trades),
-        "final": float(result.equity["equity"].iloc[-1]),
+        "final": float(result.equity[-1]),
         "whole_cpu": whole["cpu"],
         "version": "numba " + version("numba"),
     }
 
 
 def sweep_embedded(folder: Path, repeats: int) -> dict:
-    """All levels, tables in and tables out; with one thread and with two."""
-    from agent_market.trading import sweep_thresholds
+    """All levels of an array of scores, with one thread and with two; beside it from tables."""
+    from agent_market.trading import sweep_scores, sweep_thresholds
 
-    candles, predictions, markets, options, levels, how = load(folder)
+    market, options, scores, levels = load_arrays(folder)
     before = peak_mb()
 
     def run(threads: int):
-        return sweep_thresholds(candles, predictions, markets, options, levels, threads=threads, **how)
+        return sweep_scores(market, scores, levels, options, threads=threads)
 
-    found = measured(lambda: run(1), max(repeats // 4, 2))
-    two = measured(lambda: run(2), max(repeats // 4, 2))
+    found = measured(lambda: run(1), repeats)
+    two, memory = measured(lambda: run(2), repeats), peak_mb()
     result = found.pop("result")
+    candles, predictions, markets, options, levels, how = load(folder)
+    whole = measured(
+        lambda: sweep_thresholds(candles, predictions, markets, options, levels, threads=1, **how), max(repeats // 4, 2)
+    )
     return found | {
         "before_mb": before,
-        "peak_mb": peak_mb(),
+        "peak_mb": memory,
         "trades": int(result["trades"].sum()),
         "final": float(result["final_balance"].sum()),
         "two_wall": two["wall"],
         "two_cpu": two["cpu"],
+        "whole_cpu": whole["cpu"],
         "version": "numba " + version("numba"),
     }
 
@@ -331,8 +333,8 @@ def show_extras(case: str, runs: dict[str, dict]) -> None:
     if case == "c":
         print(f"two threads instead of one: {ours['wall'] / ours['two_wall']:.2f} x in wall", end=", ")
         print(f"{ours['two_cpu'] / ours['cpu']:.2f} x the CPU; load {os.getloadavg()[0]:.1f}")
-    else:
-        print(f"`simulate`, from tables to tables, with checks, ticks and preparation: {ours['whole_cpu']:.3f} s CPU")
+    name = "sweep_thresholds" if case == "c" else "simulate"
+    print(f"`{name}`, from tables to tables, with checks, ticks and preparation: {ours['whole_cpu']:.3f} s CPU")
     if case != "b":
         for name in runs:
             if name.startswith("vectorbt"):

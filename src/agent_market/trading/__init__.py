@@ -1,8 +1,9 @@
 """Predictions become positions, positions become trades: in the embedded engine and in freqtrade itself."""
 
+from agent_market.trading.arrays import market_arrays
 from agent_market.trading.baselines import always_flat, buy_and_hold
 from agent_market.trading.compare import compare_trades
-from agent_market.trading.engine import BacktestResult, simulate
+from agent_market.trading.engine import ArrayResult, BacktestResult, run_arrays, simulate
 from agent_market.trading.freqtrade import FreqtradeResult, run_freqtrade
 from agent_market.trading.markets import snapshot_markets
 from agent_market.trading.options import (
@@ -14,11 +15,13 @@ from agent_market.trading.options import (
     ThresholdRule,
     TopKRule,
 )
+from agent_market.trading.packing import pack_signals
 from agent_market.trading.positions import annual_volatility, decide_positions, wait_out_gaps
 from agent_market.trading.signals import signals_of
-from agent_market.trading.sweep import sweep_options, sweep_thresholds, threshold_signals
+from agent_market.trading.sweep import sweep_options, sweep_scores, sweep_thresholds, threshold_signals
 
 __all__ = [
+    "ArrayResult",
     "BacktestOptions",
     "BacktestResult",
     "CustomRule",
@@ -33,11 +36,15 @@ __all__ = [
     "buy_and_hold",
     "compare_trades",
     "decide_positions",
+    "market_arrays",
+    "pack_signals",
+    "run_arrays",
     "run_freqtrade",
     "signals_of",
     "simulate",
     "snapshot_markets",
     "sweep_options",
+    "sweep_scores",
     "sweep_thresholds",
     "threshold_signals",
     "wait_out_gaps",

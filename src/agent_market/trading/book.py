@@ -1,4 +1,4 @@
-"""A market as arrays, made once for any number of backtests, and the signals of one backtest on its grid."""
+"""A market as arrays, made once for any number of backtests, and the signals of a backtest on its grid."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 
 from agent_market.errors import DataError
-from agent_market.trading.kernels.layout import ENTER_LONG, ENTER_SHORT, EXIT_LONG, EXIT_SHORT, FLAT, TERMS, Market
-from agent_market.trading.signals import SIGNALS
+from agent_market.trading.kernels.layout import HIGH, LOW, TERMS, WORD, Market
 from agent_market.trading.window import PRICES, milliseconds
 
 HOUR = pd.Timedelta("1h")
 FUNDING = ["funding_rate", "mark_price"]
 TIER = ["minNotional", "maxNotional", "maintenanceMarginRate", "maxLeverage", "maintAmt"]
-BITS = np.array([ENTER_LONG, EXIT_LONG, ENTER_SHORT, EXIT_SHORT], dtype="uint8")  # in the order of SIGNALS
 
 
 @dataclass(frozen=True)
@@ -36,22 +34,14 @@ class MarketArrays:
         return len(self.dates), len(self.pairs)
 
     @property
+    def trading_mode(self) -> str:
+        """`spot` or `futures`."""
+        return "futures" if self.arrays.is_futures else "spot"
+
+    @property
     def minutes(self) -> int:
         """Length of a candle."""
         return int(self.step // pd.Timedelta("1min"))
-
-
-@dataclass(frozen=True)
-class SignalArrays:
-    """What one backtest acts on at the open of each candle: decided at the close of the candle before.
-
-    bits: (candles, pairs) uint8, see `kernels.layout`; sizes: (candles, pairs) float64, empty where all are 1;
-    next_entry: (candles,) int64, the first candle from each on that some pair may enter at.
-    """
-
-    bits: np.ndarray
-    sizes: np.ndarray
-    next_entry: np.ndarray
 
 
 def prepare_market(
@@ -93,63 +83,21 @@ def prepare_market(
     for number, pair in enumerate(pairs):
         _set_terms(terms[number], pair, markets[pair], is_futures=is_futures)
     defaults = [_required(markets[pair], pair, "price") for pair in pairs]
+    days = calendar.astype("datetime64[D]").astype("int64")
     arrays = Market(
         candles=dense,
-        day=_numbers_from_zero(calendar.astype("datetime64[D]").astype("int64")),
-        month=months - months[0],
+        closes=_closes(dense, last),
+        ranges=_ranges(dense),
+        day_ends=np.append(np.flatnonzero(np.diff(days)), len(days) - 1),
+        month=(months - months[0]).astype("int16"),
         terms=terms,
         ticks=_ticks(dense, first, last, months - months[0], defaults),
         tiers=np.concatenate(tiers),
         fundings=np.concatenate(fundings),
+        alive=_alive(first, last, len(dates)),
         is_futures=is_futures,
     )
     return MarketArrays(pairs, dates, step, first, arrays)
-
-
-def prepare_signals(signals: pd.DataFrame, market: MarketArrays) -> SignalArrays:
-    """The checked signals of one model on the market's grid; a candle without a row is flat."""
-    from agent_market.trading.kernels.signals import next_entries
-
-    bits = np.full(market.shape, FLAT, dtype="uint8")
-    acting, pair, is_inside = _places(signals, market)
-    asked = signals[SIGNALS].to_numpy(dtype="uint8") @ BITS
-    bits[acting[is_inside], pair[is_inside]] = asked[is_inside]
-    sizes = np.empty((0, 0))
-    size = signals["size"].to_numpy(dtype="float64")
-    enters = is_inside & ((asked & (ENTER_LONG | ENTER_SHORT)) > 0)
-    if (size[enters] != 1.0).any():
-        sizes = np.zeros(market.shape)
-        sizes[acting[enters], pair[enters]] = size[enters]
-    entry = np.empty(len(bits), dtype="int64")
-    next_entries(bits, entry)
-    return SignalArrays(bits, sizes, entry)
-
-
-def prepare_scores(scores: pd.DataFrame, market: MarketArrays) -> np.ndarray:
-    """Scores (pair, date, prediction) on the market's grid, shifted to the candle that acts on them.
-
-    float64 of shape (candles, pairs); NaN where there is none.
-    """
-    grid = np.full(market.shape, np.nan)
-    acting, pair, is_inside = _places(scores, market)
-    grid[acting[is_inside], pair[is_inside]] = scores["prediction"].to_numpy(dtype="float64")[is_inside]
-    return grid
-
-
-def _places(rows: pd.DataFrame, market: MarketArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The candle that acts on each row, the row's pair, and whether the pair has both candles."""
-    since = milliseconds(rows["date"]) - market.dates.asi8[0]
-    step = market.step // pd.Timedelta("1ms")
-    if (since % step != 0).any():
-        row = rows.iloc[int(np.argmax(since % step != 0))]
-        raise DataError(
-            f"{row['pair']} at {row['date']} is not the date of a candle; decisions carry the open time of the "
-            "candle at whose close they were made"
-        )
-    pair = _codes(rows["pair"], market.pairs)
-    acting = since // step + 1
-    is_inside = (pair >= 0) & (acting > market.first[pair]) & (acting <= market.arrays.terms["last"][pair])
-    return acting, pair, is_inside
 
 
 def _dense_candles(
@@ -157,7 +105,7 @@ def _dense_candles(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     dense = np.zeros((len(pairs), len(dates), len(PRICES)))
     first, last = np.zeros(len(pairs), dtype="int64"), np.zeros(len(pairs), dtype="int64")
-    pair = _codes(candles["pair"], pairs)
+    pair = pair_numbers(candles["pair"], pairs)
     since = milliseconds(candles["date"]) - dates.asi8[0]
     row = since // (step // pd.Timedelta("1ms"))
     dense[pair, row] = candles[PRICES].to_numpy(dtype="float64")
@@ -168,10 +116,36 @@ def _dense_candles(
     return dense, first, last
 
 
-def _codes(pair: pd.Series, pairs: list[str]) -> np.ndarray:
+def pair_numbers(pair: pd.Series, pairs: list[str]) -> np.ndarray:
     """The number of each row's pair among `pairs`, -1 for another one."""
     pair = pair.astype("category")
     return pd.Index(pairs).get_indexer(pair.cat.categories.astype("str"))[pair.cat.codes]
+
+
+def _closes(dense: np.ndarray, last: np.ndarray) -> np.ndarray:
+    closes = np.ascontiguousarray(dense[:, :, -1])
+    for pair, number in enumerate(last):
+        closes[pair, number + 1 :] = closes[pair, number]
+    return closes
+
+
+def _ranges(dense: np.ndarray) -> np.ndarray:
+    """The lowest low and the highest high of each word of candles, (pairs, words, 2), where there are prices."""
+    starts = np.arange(0, dense.shape[1], WORD)
+    low = np.where(dense[:, :, LOW] > 0.0, dense[:, :, LOW], np.inf)
+    lowest = np.minimum.reduceat(low, starts, axis=1)
+    return np.stack([lowest, np.maximum.reduceat(dense[:, :, HIGH], starts, axis=1)], axis=2)
+
+
+def _alive(first: np.ndarray, last: np.ndarray, n_candles: int) -> np.ndarray:
+    """Bits of the candles at which each pair may be entered: from its second on, and not at the window's last."""
+    candle = np.arange(-(-n_candles // WORD) * WORD)
+    return to_words((candle > first[:, None]) & (candle <= last[:, None]) & (candle < n_candles - 1))
+
+
+def to_words(flags: np.ndarray) -> np.ndarray:
+    """Flags (pairs, candles), a multiple of WORD, as bits: (words, pairs) int64."""
+    return np.ascontiguousarray(np.packbits(flags, axis=1, bitorder="little").view("<i8").T)
 
 
 def _fill_holes(rows: np.ndarray) -> None:
@@ -273,8 +247,3 @@ def _fundings(
     when = (rows["date"] - dates[0]) / step
     table = np.column_stack([when, rows["funding_rate"] * rows["mark_price"]])
     return [table[(rows["pair"] == pair).to_numpy()] for pair in pairs]
-
-
-def _numbers_from_zero(days: np.ndarray) -> np.ndarray:
-    """Days numbered in order, without gaps (candles may be longer than a day)."""
-    return np.cumsum(np.diff(days, prepend=days[:1]) > 0)

@@ -10,23 +10,23 @@ import numpy as np
 import pandas as pd
 
 from agent_market.errors import ParameterError
-from agent_market.trading.book import MarketArrays, SignalArrays, prepare_market, prepare_signals
+from agent_market.trading.book import MarketArrays, prepare_market
 from agent_market.trading.kernels.layout import (
     ACCOUNT,
-    COUNT,
-    ENTER_LONG,
-    ENTER_SHORT,
+    ASK,
     EQUITY,
     EXIT_REASONS,
-    EXPOSURE,
+    GROSS,
     MOST_ROI_STEPS,
-    N_OPEN,
     POSITION,
     RULES,
+    Signals,
 )
 from agent_market.trading.options import BacktestOptions
+from agent_market.trading.packing import prepare_signals
+from agent_market.trading.precision import rounded
 from agent_market.trading.trades import as_trades
-from agent_market.trading.window import select_window
+from agent_market.trading.window import check_currency, select_window
 
 SAME_NAME = (
     "starting_balance", "leverage", "liquidation_buffer", "use_exit_signal", "exit_profit_only", "exit_profit_offset",
@@ -46,6 +46,28 @@ class BacktestResult:
 
     trades: pd.DataFrame
     equity: pd.DataFrame
+
+
+TRADE_FIELDS = [
+    "pair", "side", "opened", "closed", "reason", "open_rate", "close_rate", "amount", "stake", "leverage", "profit",
+    "profit_ratio", "funding",
+]  # fmt: skip
+"""The fields of a position that tell what a trade was."""
+
+
+@dataclass(frozen=True)
+class ArrayResult:
+    """What a backtest leaves behind, as arrays.
+
+    trades: (trades,) structured array in the order of closing. pair, opened and closed are numbers of the market's
+    pairs and dates, side is 1 or -1, reason a number of `kernels.layout.EXIT_REASONS`. Rates, leverage and profit_ratio
+    are those of `trades.TRADE_DTYPES`; stake, profit and funding are in stake currency, and stake and amount are not
+    rounded to 8 decimals as there.
+    equity: (candles,) float64, stake currency, at the close of each candle.
+    """
+
+    trades: np.ndarray
+    equity: np.ndarray
 
 
 def simulate(
@@ -87,25 +109,67 @@ def simulate(
     return run_backtest(market, prepare_signals(window.signals, market), options)
 
 
-def run_backtest(market: MarketArrays, signals: SignalArrays, options: BacktestOptions) -> BacktestResult:
+def run_backtest(market: MarketArrays, signals: Signals, options: BacktestOptions) -> BacktestResult:
     """`simulate` on a market and signals that were prepared before."""
+    log, n_closed, trace = _run(market, signals, options, GROSS + 1)
+    value, gross = trace[EQUITY], trace[GROSS]
+    exposure = np.divide(gross, value, out=np.zeros_like(value), where=value > 0.0)
+    table = {"date": market.dates, "equity": value, "exposure": exposure, "n_open": _n_open(log, n_closed, len(value))}
+    return BacktestResult(_trade_table(log[:n_closed], market, options), pd.DataFrame(table))
+
+
+def run_arrays(market: MarketArrays, signals: Signals, options: BacktestOptions) -> ArrayResult:
+    """`simulate` without tables: a market of `market_arrays`, signals of `pack_signals`.
+
+    Raises ParameterError where the options do not fit the market.
+    """
+    check_currency(market.pairs, options, market.trading_mode)
+    log, n_closed, trace = _run(market, signals, options, EQUITY + 1)
+    return ArrayResult(log[:n_closed][TRADE_FIELDS], trace[EQUITY])
+
+
+def _run(
+    market: MarketArrays, signals: Signals, options: BacktestOptions, n_rows: int
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """Closed positions with those still open behind them, the number of the closed, and a trace of `n_rows` or more."""
     from agent_market.trading.kernels.loop import run
 
-    n_candles = len(market.dates)
-    log = np.empty(int(np.count_nonzero(signals.bits & (ENTER_LONG | ENTER_SHORT))), dtype=POSITION)
-    trace, daily = np.zeros((n_candles, COUNT + 1)), np.empty(int(market.arrays.day[-1]) + 1)
-    account, rules = np.zeros(1, dtype=ACCOUNT), rules_of(options, market)
-    run(market.arrays, rules, signals.bits, signals.next_entry, signals.sizes, account, log, trace, daily)
-    check_stakes(account[0], market, options)
-    equity = pd.DataFrame(
-        {
-            "date": market.dates,
-            "equity": trace[:, EQUITY],
-            "exposure": trace[:, EXPOSURE],
-            "n_open": trace[:, N_OPEN].astype("int64"),
-        }
+    n_slots = min(options.max_open_trades, len(market.pairs))
+    log = np.empty(int(np.bitwise_count(signals.planes[:, ASK, :, :-1].view("uint64")).sum()), dtype=POSITION)
+    n_rows = max(n_rows, 1 if n_slots == 1 else 2)
+    trace = np.empty((1, len(market.dates))) if n_rows == 1 else np.zeros((n_rows, len(market.dates)))
+    accounts, rules = np.zeros(1, dtype=ACCOUNT), rules_of(options, market)
+    nothing = np.empty((0, 0))
+    run(
+        market.arrays,
+        signals,
+        np.empty((0, 0, 0)),
+        nothing,
+        rules,
+        np.array([0, 1]),
+        0.0,
+        *scratch(market, n_slots),
+        accounts,
+        log,
+        trace,
+        nothing[0:0].ravel(),
+        nothing,
     )
-    return BacktestResult(_trade_table(log[: account["n_closed"][0]], market, options), equity)
+    check_stakes(accounts[0], market, options)
+    n_closed = int(accounts["n_closed"][0])
+    return log[: n_closed + int(accounts["n_open"][0])], n_closed, trace
+
+
+def scratch(market: MarketArrays, n_slots: int) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel's desk and positions, for accounts of `n_slots` at most."""
+    return np.empty((3, len(market.pairs)), dtype="int64"), np.zeros(n_slots, dtype=POSITION)
+
+
+def _n_open(log: np.ndarray, n_closed: int, n_candles: int) -> np.ndarray:
+    """Positions open at each close."""
+    change = np.bincount(log["opened"], minlength=n_candles)
+    change -= np.bincount(log["closed"][:n_closed], minlength=n_candles)
+    return np.cumsum(change)
 
 
 def rules_of(options: BacktestOptions, market: MarketArrays) -> np.ndarray:
@@ -151,18 +215,13 @@ def check_stakes(account: np.void, market: MarketArrays, options: BacktestOption
 
 
 def _trade_table(closed: np.ndarray, market: MarketArrays, options: BacktestOptions) -> pd.DataFrame:
-    from agent_market.trading.kernels.decimals import round_column
-
-    amount, stake = closed["amount"].copy(), closed["stake"].copy()
-    round_column(amount, 8)
-    round_column(stake, 8)
     is_short = closed["side"] < 0
     return as_trades(
         pd.DataFrame(
             {
                 "pair": np.array(market.pairs)[closed["pair"]],
-                "stake_amount": stake,
-                "amount": amount,
+                "stake_amount": rounded(closed["stake"], 8),
+                "amount": rounded(closed["amount"], 8),
                 "open_date": market.dates[closed["opened"]],
                 "close_date": market.dates[closed["closed"]],
                 "open_rate": closed["open_rate"],

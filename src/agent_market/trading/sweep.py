@@ -1,19 +1,20 @@
 """Thousands of backtests over one market in one call: the market is prepared once, the figures are computed inside."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 
 from agent_market.errors import DataError, ParameterError
-from agent_market.trading.book import MarketArrays, SignalArrays, prepare_market, prepare_scores, prepare_signals
-from agent_market.trading.engine import check_stakes, rules_of
-from agent_market.trading.kernels.layout import ACCOUNT, POSITION, PROFIT
+from agent_market.trading.book import MarketArrays, prepare_market
+from agent_market.trading.engine import check_stakes, rules_of, scratch
+from agent_market.trading.kernels.layout import ACCOUNT, POSITION, Signals
 from agent_market.trading.options import BacktestOptions
+from agent_market.trading.packing import empty_signals, pack_scores, prepare_scores, prepare_signals
 from agent_market.trading.signals import SIGNALS
-from agent_market.trading.window import select_window
+from agent_market.trading.window import check_currency, select_window
 
 FIGURES = ("final_balance", "total_return", "trades", "win_rate", "max_drawdown", "sharpe")
 LEVELS = ("enter_long", "exit_long", "enter_short", "exit_short")
@@ -65,7 +66,7 @@ def sweep_options(
     market = prepare_market(window.candles, markets, step=window.step, trading_mode=trading_mode, funding=funding)
     prepared = prepare_signals(window.signals, market)
     rules = np.concatenate([rules_of(each, market) for each in options])
-    figures = _run_all(market, rules, options, lambda: lambda number: prepared, threads, trading_days)
+    figures = _run_all(market, rules, options, prepared, np.empty((0, 0, 0)), np.empty((0, 0)), threads, trading_days)
     return pd.DataFrame(figures, columns=list(FIGURES)).astype({"trades": "int64"})
 
 
@@ -99,28 +100,48 @@ def sweep_thresholds(
     -------
     The rows of `levels` with the figures of `sweep_options` beside them.
     """
-    from agent_market.trading.kernels.signals import next_entries, score_signals
-
-    levels = levels.reset_index(drop=True)
-    table = _checked_levels(levels, trading_mode)
-    how = {"timeframe": timeframe, "trading_mode": trading_mode}
     flat = {"pair": predictions["pair"], "date": predictions["date"], **dict.fromkeys(SIGNALS, False), "size": 1.0}
+    how = {"timeframe": timeframe, "trading_mode": trading_mode}
     window = select_window(candles, pd.DataFrame(flat), markets, options, **how)
     market = prepare_market(window.candles, markets, step=window.step, trading_mode=trading_mode, funding=funding)
-    scores = prepare_scores(predictions, market)
+    return _sweep(market, prepare_scores(predictions, market), levels, options, threads, trading_days)
+
+
+def sweep_scores(
+    market: MarketArrays,
+    scores: np.ndarray,
+    levels: pd.DataFrame,
+    options: BacktestOptions,
+    *,
+    threads: int | None = None,
+    trading_days: int = 365,
+) -> pd.DataFrame:
+    """`sweep_thresholds` without tables of candles and predictions: a market of `market_arrays`, an array of scores.
+
+    Parameters
+    ----------
+    scores
+        float64 of shape (candles, pairs), on the dates and pairs of `market`, known at the close of the candle; NaN is
+        flat.
+    levels, options, threads, trading_days
+        As in `sweep_thresholds`.
+    """
+    check_currency(market.pairs, options, market.trading_mode)
+    return _sweep(market, pack_scores(market, scores), levels, options, threads, trading_days)
+
+
+def _sweep(
+    market: MarketArrays,
+    scores: np.ndarray,
+    levels: pd.DataFrame,
+    options: BacktestOptions,
+    threads: int | None,
+    trading_days: int,
+) -> pd.DataFrame:
+    levels = levels.reset_index(drop=True)
+    table = _checked_levels(levels, market.trading_mode)
     rules = np.repeat(rules_of(options, market), len(table))
-
-    def make() -> Callable[[int], SignalArrays]:
-        bits, entry = np.empty(market.shape, dtype="uint8"), np.empty(len(market.dates), dtype="int64")
-
-        def signals_of_set(number: int) -> SignalArrays:
-            score_signals(scores, table[number], market.arrays.is_futures, bits)
-            next_entries(bits, entry)
-            return SignalArrays(bits, np.empty((0, 0)), entry)
-
-        return signals_of_set
-
-    figures = _run_all(market, rules, [options] * len(table), make, threads, trading_days)
+    figures = _run_all(market, rules, [options] * len(table), None, scores, table, threads, trading_days)
     return levels.join(pd.DataFrame(figures, columns=list(FIGURES)).astype({"trades": "int64"}))
 
 
@@ -146,32 +167,36 @@ def _run_all(
     market: MarketArrays,
     rules: np.ndarray,
     options: Sequence[BacktestOptions],
-    make: Callable[[], Callable[[int], SignalArrays]],
+    signals: Signals | None,
+    scores: np.ndarray,
+    levels: np.ndarray,
     threads: int | None,
     trading_days: int,
 ) -> np.ndarray:
-    """The figures of each set, (n_sets, figures). Each thread has a scratch space and a maker of signals of its own."""
-    from agent_market.trading.kernels.figures import write_figures
+    """The figures of each set, (n_sets, figures): of `signals`, or of those that `levels` make of `scores`."""
     from agent_market.trading.kernels.loop import run
 
     figures, periods = np.empty((len(rules), len(FIGURES))), _periods_per_year(market, trading_days)
+    n_slots = min(int(rules["max_open"].max()), len(market.pairs))
 
-    def work(numbers: Iterable[int]) -> None:
-        trace, daily = np.zeros((len(market.dates), PROFIT + 1)), np.empty(int(market.arrays.day[-1]) + 1)
-        no_log, signals_of_set = np.empty(0, dtype=POSITION), make()
-        for number in numbers:
-            rule, account = rules[number : number + 1], np.zeros(1, dtype=ACCOUNT)
-            signals = signals_of_set(number)
-            run(market.arrays, rule, signals.bits, signals.next_entry, signals.sizes, account, no_log, trace, daily)
-            check_stakes(account[0], market, options[number])
-            write_figures(account, rule["starting_balance"][0], daily, periods, figures[number])
+    def work(share: np.ndarray) -> np.ndarray:
+        """Run every share[1]th set from share[0] on, in scratch space that no other thread writes to."""
+        own = empty_signals(market) if signals is None else signals
+        trace, daily = np.zeros((2, len(market.dates) if n_slots > 1 else 0)), np.empty(len(market.arrays.day_ends))
+        accounts, no_log = np.zeros(len(rules), dtype=ACCOUNT), np.empty(0, dtype=POSITION)
+        desk = scratch(market, n_slots)
+        run(market.arrays, own, scores, levels, rules, share, periods, *desk, accounts, no_log, trace, daily, figures)
+        return accounts
 
-    threads = threads or len(os.sched_getaffinity(0))
-    if threads == 1:
-        work(range(len(rules)))
-        return figures
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, [range(first, len(rules), threads) for first in range(threads)]))
+    n_threads = min(threads or len(os.sched_getaffinity(0)), len(rules))
+    shares = [np.array([first, n_threads]) for first in range(n_threads)]
+    if n_threads == 1:
+        shared = [work(shares[0])]
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            shared = list(pool.map(work, shares))
+    for number, each in enumerate(options):
+        check_stakes(shared[number % n_threads][number], market, each)
     return figures
 
 

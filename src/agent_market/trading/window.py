@@ -1,5 +1,6 @@
 """What both engines are given: checked candles and signals inside the test window, and nothing else."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +51,15 @@ def select_window(
     start, end = signals["date"].min(), signals["date"].max()
     columns = ["pair", "date", *PRICES, "volume"]
     inside = candles["pair"].isin(wanted) & candles["date"].between(start, end)
-    window = _sorted(candles.loc[inside, columns])
+    window = sorted_rows(candles.loc[inside, columns])
     _check_pairs(wanted, candles, markets, options, trading_mode)
     if window.empty:
         raise DataError(f"no candles from {start} to {end}, where the signals are; load candles for those dates")
     step = timeframe_delta(timeframe)
-    _check_candles(window, step, timeframe)
+    check_candles(window, step, timeframe)
     pairs = list(window["pair"].cat.categories)
     if len(pairs) < len(wanted):
-        signals = _sorted(signals[signals["pair"].isin(pairs)])
+        signals = sorted_rows(signals[signals["pair"].isin(pairs)])
     return Window(window, signals, pairs, step)
 
 
@@ -71,7 +72,7 @@ def _checked_signals(signals: pd.DataFrame, trading_mode: str) -> pd.DataFrame:
     if not signals["size"].between(0, 1).all():
         raise DataError("signals: size must lie from 0 to 1, the part of a full stake that an entry takes")
     types = dict.fromkeys(SIGNALS, bool) | {"size": "float64"}
-    signals = _sorted(signals[["pair", "date", *SIGNALS, "size"]].astype(types))
+    signals = sorted_rows(signals[["pair", "date", *SIGNALS, "size"]].astype(types))
     if _has_repeated_rows(signals):
         raise DataError("signals: a (pair, date) is there more than once; pass the signals of one model at a time")
     if trading_mode == "spot":
@@ -84,7 +85,7 @@ def milliseconds(date: pd.Series) -> np.ndarray:
     return date.dt.as_unit("ms").astype("int64").to_numpy()
 
 
-def _sorted(rows: pd.DataFrame) -> pd.DataFrame:
+def sorted_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows by pair and date, `pair` a categorical of those present in alphabetical order."""
     pair = rows["pair"].astype("category").cat.remove_unused_categories()
     pair = pair.cat.reorder_categories(sorted(pair.cat.categories))
@@ -111,21 +112,33 @@ def _check_pairs(
     without_candles = sorted(wanted - set(candles["pair"].unique()))
     if without_candles:
         raise DataError(f"signals name pairs without candles: {', '.join(without_candles)}; add them to market.pairs")
-    without_market = sorted(wanted - markets.keys())
-    if without_market:
-        raise DataError(f"the market snapshot lacks {', '.join(without_market)}; build it from the same candles")
+    check_markets(wanted, markets)
+    check_currency(wanted, options, trading_mode)
     for pair in sorted(wanted):
+        if trading_mode == "futures" and not markets[pair].get("leverageTiers"):
+            raise DataError(f"the market snapshot has no leverageTiers for {pair}; build it anew with snapshot_markets")
+
+
+def check_markets(pairs: Iterable[str], markets: dict[str, dict]) -> None:
+    """Raise DataError for pairs that the market snapshot does not have."""
+    missing = sorted(set(pairs) - markets.keys())
+    if missing:
+        raise DataError(f"the market snapshot lacks {', '.join(missing)}; build it from the same candles")
+
+
+def check_currency(pairs: Iterable[str], options: BacktestOptions, trading_mode: str) -> None:
+    """Raise ParameterError for pairs that are paid in another currency than the account."""
+    for pair in sorted(pairs):
         quote = split_pair(pair, trading_mode)[1]
         if quote != options.stake_currency:
             raise ParameterError(
                 f"{pair} is paid in {quote}, but backtest.stake_currency is {options.stake_currency}; "
                 f"set backtest.stake_currency to {quote} or choose other market.pairs"
             )
-        if trading_mode == "futures" and not markets[pair].get("leverageTiers"):
-            raise DataError(f"the market snapshot has no leverageTiers for {pair}; build it anew with snapshot_markets")
 
 
-def _check_candles(window: pd.DataFrame, step: pd.Timedelta, timeframe: str) -> None:
+def check_candles(window: pd.DataFrame, step: pd.Timedelta, timeframe: str) -> None:
+    """Raise DataError for sorted candles with prices that cannot be, repeated rows or dates off the grid."""
     opening, high, low, close = (window[name].to_numpy(dtype="float64") for name in PRICES)
     bad = ~((low > 0) & (np.minimum(opening, close) > 0) & (np.maximum(high, np.maximum(opening, close)) < np.inf))
     if bad.any():

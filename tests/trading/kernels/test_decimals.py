@@ -113,9 +113,3 @@ def test_monthly_decimals_agree_with_the_ticks_of_freqtrade():
     decimals.monthly_decimals(prices, 0, 149, month, ours)
     assert [1 / 10.0**n if n else np.nan for n in ours] == pytest.approx(theirs.tolist(), nan_ok=True, rel=0)
     assert ours.tolist() == [0, 3, 0, 5, 11, 2]
-
-
-def test_column_is_rounded_in_place():
-    column = np.array([1.123456785, 2.0, 0.000000005])
-    decimals.round_column(column, 8)
-    assert column.tolist() == [round(1.123456785, 8), 2.0, round(0.000000005, 8)]

@@ -20,7 +20,10 @@ INNER = {
 """For functions that only compiled ones call. They are not cached by themselves: a cached one would keep the code of
 those that it calls, in other files, when these change."""
 
-ENTRY = {"nogil": True, "error_model": "numpy", "boundscheck": False, "cache": True}
+PART = {**INNER, "forceinline": True}
+"""For functions that are called at one place only: put in there, since a call hands over each field of each array."""
+
+ENTRY = {"_nrt": False, "nogil": True, "error_model": "numpy", "boundscheck": False, "cache": True}
 """For functions called from Python: compiled once and kept on disk; a division by 0 gives inf or NaN; no lock of Python
 is held, so that threads run side by side."""
 

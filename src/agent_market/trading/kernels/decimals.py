@@ -194,10 +194,3 @@ def _decimals(price, least):
         digits //= 10
         places -= 1
     return places
-
-
-@njit(**ENTRY)
-def round_column(values, places):
-    """Python's `round` of each value, in place."""
-    for row in range(values.size):
-        values[row] = rounded(values[row], places)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 from numba import njit
 
-from agent_market.trading.kernels.compiling import INNER
+from agent_market.trading.kernels.compiling import INNER, PART
 from agent_market.trading.kernels.decimals import (
     DOWN,
     NEAREST,
@@ -22,10 +22,6 @@ from agent_market.trading.kernels.decimals import (
     value_of,
 )
 from agent_market.trading.kernels.layout import (
-    ENTER_LONG,
-    ENTER_SHORT,
-    EXIT_LONG,
-    EXIT_SHORT,
     MAINTENANCE_AMOUNT,
     MAINTENANCE_RATE,
     MOST_LEVERAGE,
@@ -59,9 +55,9 @@ def add(total, lost, number):
     return result, lost
 
 
-@njit(**INNER)
-def open_position(market, rules, account, positions, order, slot, pair, side, size, now):
-    """Open a position of `pair` at the open of candle `now` in the free `slot`; whether there was money for it."""
+@njit(**PART)
+def open_position(market, rules, account, positions, order, pair, side, size, now):
+    """Open a position of `pair` at the open of candle `now` in the next free slot; whether there was money for it."""
     rate, terms = market.candles[pair, now, OPEN], market.terms[pair]
     stake, leverage = _stake(market.tiers, market.is_futures, terms, rules, account, positions, order, rate, size)
     if account["refused"]:
@@ -69,22 +65,21 @@ def open_position(market, rules, account, positions, order, slot, pair, side, si
     amount = _amount(terms, stake / rate * leverage)
     if stake <= 0.0 or amount == 0.0:
         return False
-    position, tick = positions[slot], market.ticks[pair, market.month[now]]
+    position, month = positions[order[account["n_open"]]], market.month[now]
     position["pair"], position["side"] = pair, side
     position["opened"], position["closed"], position["is_ended"] = now, -1, 0
     position["leverage"] = leverage
     position["amount"], position["amount_tail"] = amount, decimal_tail(amount)
-    position["tick_unit"], position["tick_places"] = tick[0], int(tick[1])
+    position["tick_unit"], position["tick_places"] = market.ticks[pair, month, 0], int(market.ticks[pair, month, 1])
     _value(position, rules, rate)
     _first_stop(position, rules)
     _first_funding(position, terms, market.fundings)
     position["liquidation"] = _liquidation(position, rules, terms, market.tiers) if market.is_futures else 0.0
-    order[account["n_open"]] = slot
     account["n_open"] += 1
     return True
 
 
-@njit(**INNER)
+@njit(**PART)
 def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, size):
     """The stake of the next trade and its leverage; a stake of 0 if there is no room (`wallets.py`)."""
     tied, lost = 0.0, 0.0
@@ -112,7 +107,7 @@ def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, siz
     return _within_limits(stake * size, least, min(most, available)), leverage
 
 
-@njit(**INNER)
+@njit(**PART)
 def _within_limits(stake, least, most):
     if stake <= 0.0 or least > most:
         return 0.0
@@ -143,7 +138,7 @@ def _largest_notional(tiers, terms, leverage):
     return np.inf
 
 
-@njit(**INNER)
+@njit(**PART)
 def _amount(terms, amount):
     """The amount in whole steps of contracts, in base currency (`exchange_utils.py`)."""
     unit, places, contract = terms["step_unit"], terms["step_places"], terms["contract"]
@@ -154,7 +149,7 @@ def _amount(terms, amount):
     return multiply(contracts, decimal_tail(contracts), contract, decimal_tail(contract))[0]
 
 
-@njit(**INNER)
+@njit(**PART)
 def _value(position, rules, rate):
     """What the position is worth at its entry (`trade_model.py`, `recalc_trade_from_orders`)."""
     amount, amount_tail, tail = position["amount"], position["amount_tail"], decimal_tail(rate)
@@ -173,18 +168,14 @@ def _value(position, rules, rate):
         position["open_value"] = value_of(amount, amount_tail, at_tick, decimal_tail(at_tick), cost, cost_tail)
 
 
-@njit(**INNER)
+@njit(**PART)
 def _first_stop(position, rules):
     """The stop from the entry, and nothing known yet about the candles to come, that of the entry included."""
     is_long = position["side"] > 0
     position["stop_distance"], position["is_trailing"] = rules["stoploss"], 0
     position["stop"] = stop_from(position, position["open_rate"], rules["stoploss"])
     position["trailed"] = 0.0 if is_long else np.inf
-    position["wake"] = position["quiet"] = position["marked"] = position["opened"]
-    position["watched"] = EXIT_LONG | ENTER_LONG if is_long else EXIT_SHORT | ENTER_SHORT
-    position["alarm"] = EXIT_LONG if is_long else EXIT_SHORT
-    if not rules["use_exit_signal"]:
-        position["alarm"] = -1
+    position["wake"] = position["event"] = position["marked"] = position["opened"]
 
 
 @njit(**INNER)
@@ -196,7 +187,7 @@ def stop_from(position, price, distance):
     return to_stop(price * (1 + part), position["tick_unit"], position["tick_places"], DOWN)
 
 
-@njit(**INNER)
+@njit(**PART)
 def _first_funding(position, terms, fundings):
     """Point at the first funding that the position takes part in: one at the candle of its entry counts."""
     row, stop = terms["funding_from"], terms["funding_stop"]

@@ -9,15 +9,11 @@ import math
 import numpy as np
 from numba import njit
 
-from agent_market.trading.kernels.compiling import INNER
+from agent_market.trading.kernels.compiling import INNER, PART
 from agent_market.trading.kernels.decimals import NEAREST, decimal_tail, rounded, to_multiple, value_of
 from agent_market.trading.kernels.entries import add, stop_from
 from agent_market.trading.kernels.layout import (
     CLOSE,
-    ENTER_LONG,
-    ENTER_SHORT,
-    EXIT_LONG,
-    EXIT_SHORT,
     EXIT_SIGNAL,
     FEE,
     FORCE_EXIT,
@@ -32,43 +28,52 @@ from agent_market.trading.kernels.layout import (
     WHEN,
 )
 
+STAYS, CLOSED, ENDED = range(3)
+"""What becomes of a position at a candle."""
+
 ROUNDING = 1e-7
 """More than the rounding of a profit ratio to 8 decimals can move the price at which it is reached, relatively."""
 
 
-@njit(**INNER)
-def leave(candle, terms, fundings, rules, position, signal, now):
-    """Close the position at this candle if a rule says so and its price is inside the candle; whether it is closed."""
+@njit(**PART)
+def leave(candle, terms, fundings, rules, position, leaves, stands, now, n_candles):
+    """What becomes of the position at this candle: it STAYS, is CLOSED, or waits for the end of the run (ENDED).
+
+    leaves, stands: whether a signal says to leave, and whether the one to enter stands.
+    """
     paid_funding = position["next_funding"] < position["funding_stop"] and _add_funding(fundings, position, now)
     best = 0.0
     if rules["trailing"] or rules["n_roi"] > 0:
         best = _profit_ratio(rules, position, candle[HIGH] if position["side"] > 0 else candle[LOW])
     if rules["trailing"]:
         _trail(rules, position, candle, best, paid_funding)
-    reason, rate = _choose(rules, position, candle, signal, best, now)
-    position["quiet"] = now + 1
+    reason, rate = _choose(rules, position, candle, leaves, stands, best, now)
     if reason == NONE:
         _set_envelope(rules, position, terms, fundings, now)
-        return False
+    else:
+        position["wake"] = now + 1  # if it is not filled, it is asked for anew at the next candle
+        if _fill(candle, rules, position, rate, reason, now):
+            return CLOSED
+    if now < terms["last"]:
+        return STAYS
+    position["event"] = n_candles  # slot and stake stay taken after the pair's last candle
+    if not _fill(candle, rules, position, candle[OPEN], FORCE_EXIT, now):
+        return STAYS  # freqtrade never fills this order, and loses the trade
+    position["is_ended"] = 1
+    return ENDED
+
+
+@njit(**INNER)
+def _fill(candle, rules, position, rate, reason, now):
+    """Close the position at a rate, rounded to a tick, if that is inside the candle; whether it is."""
     rate = to_multiple(rate, position["tick_unit"], position["tick_places"], NEAREST)
-    if not candle[LOW] <= rate <= candle[HIGH]:  # not filled; asked for anew at the next candle
-        position["wake"] = now + 1
+    if not candle[LOW] <= rate <= candle[HIGH]:
         return False
     _close(rules, position, rate, reason, now)
     return True
 
 
-@njit(**INNER)
-def close_at_end(candle, rules, position, now):
-    """Close a position at the open of its pair's last candle; whether that price was inside the candle."""
-    rate = to_multiple(candle[OPEN], position["tick_unit"], position["tick_places"], NEAREST)
-    if not candle[LOW] <= rate <= candle[HIGH]:
-        return False  # freqtrade never fills this order, and loses the trade
-    _close(rules, position, rate, FORCE_EXIT, now)
-    return True
-
-
-@njit(**INNER)
+@njit(**PART)
 def _close(rules, position, rate, reason, now):
     """Write the end of a position into it (`trade_model.py`, `recalc_trade_from_orders`)."""
     value = _close_value(rules, position, rate)
@@ -128,13 +133,10 @@ def _trail(rules, position, candle, best, paid_funding):
         position["stop"], position["stop_distance"], position["is_trailing"] = stop, distance, 1
 
 
-@njit(**INNER)
-def _choose(rules, position, candle, signal, best, now):
+@njit(**PART)
+def _choose(rules, position, candle, leaves, stands, best, now):
     """The first rule that closes the position at this candle, and its price; NONE if there is none."""
-    is_long = position["side"] > 0
-    enters = (signal & (ENTER_LONG if is_long else ENTER_SHORT)) != 0
-    exits = (signal & (EXIT_LONG if is_long else EXIT_SHORT)) != 0
-    if rules["use_exit_signal"] and exits and not enters:
+    if rules["use_exit_signal"] and leaves:
         if not rules["exit_profit_only"]:
             return EXIT_SIGNAL, candle[OPEN]
         if _profit_ratio(rules, position, candle[OPEN]) > rules["exit_profit_offset"]:
@@ -142,7 +144,7 @@ def _choose(rules, position, candle, signal, best, now):
     stopped = _stopped(position, candle)
     if stopped in (STOP_LOSS, LIQUIDATION):
         return stopped, _stop_price(rules, position, candle, stopped, now)
-    if rules["n_roi"] > 0 and not (enters and rules["ignore_roi_if_entry_signal"]):
+    if rules["n_roi"] > 0 and not (stands and rules["ignore_roi_if_entry_signal"]):
         step = _roi_step(rules, position, now)
         if step >= 0 and best > rules["roi"][step]:
             price = _roi_price(rules, position, candle, step, now)
@@ -153,7 +155,7 @@ def _choose(rules, position, candle, signal, best, now):
     return NONE, 0.0
 
 
-@njit(**INNER)
+@njit(**PART)
 def _stopped(position, candle):
     """Which stop the candle hits; the stop-loss wins over the liquidation."""
     if position["side"] > 0:
@@ -226,7 +228,7 @@ def _rate_of_profit(rules, position, profit):
     return ((1.0 + profit / position["leverage"] / side) * position["open_value"] - at_zero) / per_unit
 
 
-@njit(**INNER)
+@njit(**PART)
 def _set_envelope(rules, position, terms, fundings, now):
     """Note the prices and the candle before which nothing can happen to the position, save an exit signal."""
     is_long = position["side"] > 0

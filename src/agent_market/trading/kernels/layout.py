@@ -6,11 +6,14 @@ import numpy as np
 
 OPEN, HIGH, LOW, CLOSE = range(4)
 
-ENTER_LONG, EXIT_LONG, ENTER_SHORT, EXIT_SHORT = 1, 2, 4, 8
-"""The bits of a signal."""
+SHIFT = 6
+WORD, MASK = 1 << SHIFT, (1 << SHIFT) - 1
+"""Candles whose signals share a word: bit `now & MASK` of word `now >> SHIFT`. Prices are summed up by as many."""
 
-FLAT = EXIT_LONG | EXIT_SHORT
-"""The signal of a candle that nothing was decided for."""
+LONG, SHORT = map(np.int64, range(2))  # typed: numba compiles one variant per literal number
+LEAVE, ASK, STAND = map(np.int64, range(3))
+"""The planes of a side's signals: it is left and not entered; it is entered, and nothing speaks against it; it is
+entered, whatever else is asked for."""
 
 EXIT_REASONS = ("", "exit_signal", "stop_loss", "trailing_stop_loss", "liquidation", "roi", "force_exit")
 NONE, EXIT_SIGNAL, STOP_LOSS, TRAILING_STOP_LOSS, LIQUIDATION, ROI, FORCE_EXIT = map(np.int64, range(7))
@@ -19,18 +22,28 @@ NONE, EXIT_SIGNAL, STOP_LOSS, TRAILING_STOP_LOSS, LIQUIDATION, ROI, FORCE_EXIT =
 class Market(NamedTuple):
     """The candles of all pairs on one grid of dates, and the exchange's rules; made once for any number of runs.
 
-    Money is in stake currency, amounts are in base currency. Arrays are few, since a compiled function takes each of
-    them apart at every call.
+    Money is in stake currency, amounts are in base currency.
     """
 
     candles: np.ndarray  # (pairs, candles, 4) float64: open, high, low, close; 0 outside a pair's own candles
-    day: np.ndarray  # (candles,) int64: number of the UTC day, from 0
-    month: np.ndarray  # (candles,) int64: number of the calendar month, from 0
+    closes: np.ndarray  # (pairs, candles) float64: the closes once more; after a pair's last candle its last close
+    ranges: np.ndarray  # (pairs, words, 2) float64: lowest low and highest high of the candles of a word
+    day_ends: np.ndarray  # (days,) int64: the last candle of each UTC day
+    month: np.ndarray  # (candles,) int16: number of the calendar month, from 0
     terms: np.ndarray  # (pairs,) of TERMS
     ticks: np.ndarray  # (pairs, months, 2) float64: the price tick as unit and places, unit / 10**places
     tiers: np.ndarray  # (all tiers, 5) float64
     fundings: np.ndarray  # (all fundings, 2) float64
+    alive: np.ndarray  # (words, pairs) int64: bits of the candles at which a pair may be entered
     is_futures: bool
+
+
+class Signals(NamedTuple):
+    """What is asked for at the open of each candle: decided at the close before."""
+
+    planes: np.ndarray  # (sides, 3, words, pairs + 1) int64: LEAVE, ASK, STAND of longs and, in futures, of shorts;
+    #                     in the last column ASK of the longs has the candles at which any pair may be entered
+    sizes: np.ndarray  # (candles, pairs) float64: part of a full stake; (0, 0) where all are 1
 
 
 TERMS = np.dtype(
@@ -120,10 +133,8 @@ POSITION = np.dtype(
         ("trailed", "f8"),  # the best price that the stop has followed
         ("floor", "f8"),  # nothing can happen while the price stays between floor and ceiling
         ("ceiling", "f8"),
-        ("wake", "i8"),  # before this candle
-        ("watched", "i8"),  # unless these bits of the signal
-        ("alarm", "i8"),  # are these
-        ("quiet", "i8"),  # the first candle that is not known to pass by without an event
+        ("wake", "i8"),  # before this candle, unless a signal says to leave
+        ("event", "i8"),  # the next candle at which something may happen; one that is over: not known yet
         ("marked", "i8"),  # the first candle at whose close the position is not valued yet
         ("profit", "f8"),
         ("profit_ratio", "f8"),
@@ -136,10 +147,13 @@ POSITION = np.dtype(
 ACCOUNT = np.dtype(
     [
         ("profit", "f8"),  # of closed positions
-        ("balance", "f8"),  # at the start of the stretch that is not valued yet, or now if nothing is open
-        ("equity", "f8"),  # at the last close; 0 for ever once it was 0 or less
+        ("balance", "f8"),  # the same with the starting balance, at the candle up to which the account is valued
+        ("valued", "i8"),  # the first candle at whose close the account is not valued yet
+        ("equity", "f8"),  # at the last close that was valued; 0 for ever once it was 0 or less
+        ("ruined", "i8"),  # the candle of which that is true
         ("peak", "f8"),
         ("drawdown", "f8"),  # the largest so far, as a fraction of the peak before it
+        ("day", "i8"),  # the first UTC day whose end is not valued yet
         ("n_open", "i8"),
         ("n_closed", "i8"),
         ("n_won", "i8"),
@@ -148,9 +162,6 @@ ACCOUNT = np.dtype(
     align=True,
 )
 
-VALUE, PROFIT, GROSS, COUNT = range(4)
-"""The columns of a trace: what open positions have earned at a close, what was booked at the candle, their market value
-and number. Without the last two, it is a scratch space that is 0 again after a run."""
-
-EQUITY, EXPOSURE, N_OPEN = VALUE, PROFIT, GROSS
-"""The columns of a trace with four of them after a run."""
+EQUITY, BOOKED, GROSS = range(3)
+"""The rows of a trace: what open positions have earned at each close, which becomes the account's equity there; what
+was booked at each candle; and, where asked for, the market value of the open positions."""

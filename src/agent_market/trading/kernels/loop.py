@@ -7,185 +7,199 @@ Candles at which nothing can happen are passed over; what the account is worth a
 import numpy as np
 from numba import njit
 
-from agent_market.trading.kernels.compiling import ENTRY, INNER, SOURCES
+from agent_market.trading.kernels.compiling import ENTRY, INNER, PART, SOURCES
 from agent_market.trading.kernels.entries import open_position
-from agent_market.trading.kernels.exits import close_at_end, leave
-from agent_market.trading.kernels.layout import (
-    CLOSE,
-    COUNT,
-    ENTER_LONG,
-    ENTER_SHORT,
-    EQUITY,
-    EXIT_LONG,
-    EXIT_SHORT,
-    EXPOSURE,
-    GROSS,
-    HIGH,
-    LOW,
-    N_OPEN,
-    OPEN,
-    POSITION,
-    PROFIT,
-    VALUE,
-)
+from agent_market.trading.kernels.exits import CLOSED, STAYS, leave
+from agent_market.trading.kernels.layout import ASK, BOOKED, CLOSE, HIGH, LEAVE, LONG, LOW, OPEN, SHIFT, SHORT, STAND
+from agent_market.trading.kernels.signals import is_signal, next_signal, signals_of_scores
+from agent_market.trading.kernels.valuing import value_account, value_position, write_figures
 
 
 def _compiled(version: int):
     """The loop; `version` is in it for the key of numba's cache, which does not see changes in other files."""
 
     @njit(**ENTRY)
-    def run(market, rules, signals, next_entry, sizes, account, log, trace, daily):
-        """Trade all candles; the account at the end, closed positions in `log`, equity in `trace` and `daily`.
+    def run(
+        market, signals, scores, levels, rules, share, periods, desk, positions, accounts, log, trace, daily, figures
+    ):
+        """Trade all candles under each of many rules: accounts, and the equity of one or the figures of each.
 
-        rules (1,) of RULES.
-        signals (candles, pairs) uint8: bits to act on at the open of the candle, decided at the close before.
-        next_entry (candles,) int64: the first candle from this one on at which some pair may enter.
-        sizes (candles, pairs) float64: part of a full stake; (0, 0) where all are 1.
-        account (1,) of ACCOUNT: zeros, filled.
-        log: room for closed positions; those beyond it are not kept.
-        trace (candles, 4) float64: zeros; equity, exposure and number of open positions at the close are written.
-            (candles, 2): scratch, zeros before and after.
-        daily (days,) float64: equity at the last close of each UTC day.
+        signals: of all runs, or room for those of one, if levels make them of scores.
+        scores (pairs, words, WORD) float64 and levels (runs, 4) float64, or nothing: see `signals_of_scores`.
+        rules (runs,) of RULES; of them every share[1]th from share[0] on is run: int64.
+        periods: daily returns in a year.
+        desk (3, most slots or pairs) int64, positions (slots,) of POSITION: scratch.
+        accounts (runs,) of ACCOUNT: filled.
+        log of POSITION: room for closed positions and, behind them, those still open; others are not kept.
+        trace (3 or 2, candles) float64: zeros. Equity is written where figures are not asked for; otherwise it is
+            scratch, which an account of one slot does not use.
+        daily (days,) float64: scratch, equity at the last close of each UTC day.
+        figures (runs, 6) float64: filled, or nothing.
         """
-        rules, account = rules[version * 0], account[0]
-        n_pairs, n_candles = market.candles.shape[0], market.candles.shape[1]
-        n_slots = min(rules["max_open"], n_pairs)
-        positions = np.zeros(n_slots, dtype=POSITION)
-        order = np.arange(n_slots)  # slots: those of open positions in order of opening, then the free ones
-        queue = np.empty(n_slots, dtype=np.int64)
-        seen = np.zeros(n_pairs, dtype=np.int64)  # the last candle at which a pair was looked at
-        account["balance"] = account["equity"] = account["peak"] = rules["starting_balance"]
-        now = np.int64(0)  # typed: of a literal number numba compiles every function once more
-        valued = _value_account(account, market.day, trace, daily, now, now + 1)
-        now += 1
-        while now < n_candles and account["refused"] == 0:
-            until = next_entry[now] if account["n_open"] < n_slots else n_candles
-            if account["n_open"] == 0:
-                now = _value_account(account, market.day, trace, daily, valued, now)
-                now = valued = _stand_still(account, market.day, trace, daily, now, until)
-            else:
-                now = _next_event(market.candles, signals, positions, order, account["n_open"], now, until)
-            if now == n_candles:
-                break
-            # Frozen before anything trades: pairs with a position first, then those that may enter.
-            n_queued = account["n_open"]
-            for place in range(n_queued):
-                queue[place] = order[place]
-            for place in range(n_queued):
-                position = positions[queue[place]]
-                pair = position["pair"]
-                seen[pair] = now
-                if _next_quiet(market.candles, signals, position, now, now + 1) == now:
-                    signal = signals[now, pair]
-                    _hold(market, rules, account, positions, order, queue[place], signal, sizes, log, trace, now)
-            if next_entry[now] == now and account["n_open"] < n_slots:
-                for pair in range(n_pairs):
-                    signal = signals[now, pair]
-                    side = _side(signal)
-                    if side != 0 and seen[pair] != now and account["n_open"] < n_slots:
-                        _enter(market, rules, account, positions, order, pair, side, signal, sizes, log, trace, now)
-            now += 1
-        for place in range(account["n_open"]):
-            position = positions[order[place]]
-            if position["is_ended"]:
-                _book(account, position, log)
-            else:
-                _value_position(market.candles, market.terms, position, trace, n_candles)
-        _value_account(account, market.day, trace, daily, valued, n_candles)
+        n_pairs, n_candles = market.closes.shape
+        order, queue, seen, planes = desk[0], desk[1], desk[2], signals.planes
+        keeps_equity = figures.size == 0
+        for number in range(share[0], rules.size, share[1] + version * 0):
+            rule, account = rules[number], accounts[number]
+            if levels.size > 0:
+                signals_of_scores(scores, levels[number], market.alive, planes)
+            n_slots = min(rule["max_open"], n_pairs)
+            is_alone = n_slots == 1
+            _start(account, rule, order, seen, n_candles)
+            now = np.int64(1)  # typed: of a literal number numba compiles every function once more
+            while now < n_candles and account["refused"] == 0:
+                if account["n_open"] < n_slots:
+                    until = next_signal(planes, LONG, ASK, n_pairs, now, n_candles)
+                else:
+                    until = n_candles
+                now = _next_event(
+                    market.candles, market.ranges, planes, rule, positions, order, account["n_open"], now, until
+                )
+                if now == n_candles:
+                    break
+                # Frozen before anything trades: pairs with a position first, then those that may enter.
+                n_queued = account["n_open"]
+                for place in range(n_queued):
+                    queue[place] = order[place]
+                    seen[positions[order[place]]["pair"]] = now
+                place = 0
+                while place < n_queued + n_pairs:
+                    if place < n_queued:
+                        slot, wanted = queue[place], 0
+                        pair, side = positions[slot]["pair"], positions[slot]["side"]
+                        place += 1
+                        if positions[slot]["event"] != now:
+                            continue
+                        if (
+                            positions[slot]["next_funding"] < positions[slot]["funding_stop"]
+                        ):  # it earns otherwise from here on
+                            value_position(market, positions[slot], account, trace, daily, is_alone, keeps_equity, now)
+                    else:
+                        if account["n_open"] == n_slots or not is_signal(planes, LONG, ASK, n_pairs, now):
+                            break
+                        pair = place - n_queued
+                        place += 1
+                        wanted = 0 if seen[pair] == now else _asked_side(planes, pair, now)
+                        if wanted == 0:
+                            continue
+                    while True:  # once; after a reversal once more
+                        if wanted != 0:
+                            slot, side = order[account["n_open"]], wanted
+                            size = signals.sizes[now, pair] if signals.sizes.size > 0 else 1.0
+                            if not open_position(market, rule, account, positions, order, pair, side, size, now):
+                                break
+                        candle = (
+                            market.candles[pair, now, OPEN],
+                            market.candles[pair, now, HIGH],
+                            market.candles[pair, now, LOW],
+                            market.candles[pair, now, CLOSE],
+                        )
+                        row, terms, position = (1 - side) // 2, market.terms[pair], positions[slot]
+                        leaves = is_signal(planes, row, LEAVE, pair, now)
+                        stands = is_signal(planes, row, STAND, pair, now)
+                        outcome = leave(candle, terms, market.fundings, rule, position, leaves, stands, now, n_candles)
+                        if outcome == STAYS:
+                            break
+                        value_position(market, position, account, trace, daily, is_alone, keeps_equity, now)
+                        if is_alone:
+                            account["balance"] += position["profit"]
+                        else:
+                            trace[BOOKED, now] += position["profit"]
+                        if outcome != CLOSED:
+                            break
+                        _book(account, position, log)
+                        _free(account, order, slot)
+                        wanted = -side if wanted == 0 and _asked_side(planes, pair, now) == -side else 0
+                        if wanted == 0:
+                            break
+                now += 1
+            n_waiting = account["n_open"]
+            account["n_open"] = 0
+            for place in range(n_waiting):
+                position = positions[order[place]]
+                if position["is_ended"]:  # what waited for the end of the run
+                    _book(account, position, log)
+            for place in range(n_waiting):
+                position = positions[order[place]]
+                if not position["is_ended"]:  # what freqtrade could not close
+                    value_position(market, position, account, trace, daily, is_alone, keeps_equity, n_candles)
+                    _keep(position, log, account["n_closed"] + account["n_open"])
+                    account["n_open"] += 1
+            value_account(market, account, trace, daily, is_alone, keeps_equity)
+            if not keeps_equity:
+                write_figures(account, rule["starting_balance"], daily, periods, figures[number])
 
     return run
 
 
-@njit(**INNER)
-def _next_event(candles, signals, positions, order, n_open, now, until):
+@njit(**PART)
+def _start(account, rules, order, seen, n_candles):
+    """Order has the slots, those of open positions first, in order of opening; seen the last candle of each pair."""
+    for number in range(order.size):
+        order[number], seen[number] = number, 0
+    account["balance"] = account["equity"] = account["peak"] = rules["starting_balance"]
+    account["profit"] = account["drawdown"] = 0.0
+    account["ruined"] = n_candles
+    account["valued"] = account["day"] = account["n_open"] = account["n_closed"] = account["n_won"] = 0
+    account["refused"] = 0
+
+
+@njit(**PART)
+def _next_event(candles, ranges, planes, rules, positions, order, n_open, now, until):
     """The first candle from `now` on, `until` at the latest, at which something may happen to an open position."""
     for place in range(n_open):
-        until = _next_quiet(candles, signals, positions[order[place]], now, until)
+        position = positions[order[place]]
+        if position["event"] < now:
+            stop = position["wake"]
+            if rules["use_exit_signal"]:
+                row = (1 - position["side"]) // 2
+                stop = next_signal(planes, row, LEAVE, position["pair"], now, stop)
+            position["event"] = _next_price(candles, ranges, position, now, stop)
+        until = min(until, position["event"])
     return until
 
 
-@njit(**INNER)
-def _next_quiet(candles, signals, position, now, until):
-    """The first candle from `now` on that is not certain to pass by without an event; `until` if they all are."""
-    now = max(now, position["quiet"])
+@njit(**PART)
+def _next_price(candles, ranges, position, now, stop):
+    """The first candle from `now` on, `stop` at the latest, whose prices are not all between floor and ceiling."""
     pair, floor, ceiling = position["pair"], position["floor"], position["ceiling"]
-    watched, alarm = position["watched"], position["alarm"]
-    stop = min(until, position["wake"])
-    while (
-        now < stop
-        and candles[pair, now, LOW] > floor
-        and candles[pair, now, HIGH] < ceiling
-        and (signals[now, pair] & watched) != alarm
-    ):
-        now += 1
-    position["quiet"] = max(now, position["quiet"])
-    return min(now, until)
+    while now < stop:
+        word = now >> SHIFT
+        end = min((word + 1) << SHIFT, stop)
+        if ranges[pair, word, 0] <= floor or ranges[pair, word, 1] >= ceiling:
+            while now < end and candles[pair, now, LOW] > floor and candles[pair, now, HIGH] < ceiling:
+                now += 1
+            if now < end:
+                return now
+        now = end
+    return stop
 
 
 @njit(**INNER)
-def _side(signal):
-    """The side that a signal enters: 1 long, -1 short, 0 none, as when both are asked for."""
-    if (signal & (ENTER_LONG | EXIT_LONG | ENTER_SHORT)) == ENTER_LONG:
+def _asked_side(planes, pair, now):
+    """The side that is asked for: 1 long, -1 short, 0 none."""
+    if is_signal(planes, LONG, ASK, pair, now):
         return 1
-    if (signal & (ENTER_SHORT | EXIT_SHORT | ENTER_LONG)) == ENTER_SHORT:
+    if planes.shape[0] > 1 and is_signal(planes, SHORT, ASK, pair, now):
         return -1
     return 0
 
 
-@njit(**INNER)
-def _hold(market, rules, account, positions, order, slot, signal, sizes, log, trace, now):
-    """A pair with a position: leave it if a rule says so; the opposite side may then enter at the same open."""
-    position = positions[slot]
-    pair, side = position["pair"], position["side"]
-    if position["next_funding"] < position["funding_stop"]:  # what is earned changes from here on
-        _value_position(market.candles, market.terms, position, trace, now)
-    _try_to_leave(market, rules, account, order, slot, position, signal, log, trace, now)
-    wanted = _side(signal)
-    if position["closed"] == now and not position["is_ended"] and wanted == -side:
-        _enter(market, rules, account, positions, order, pair, wanted, signal, sizes, log, trace, now)
-
-
-@njit(**INNER)
-def _enter(market, rules, account, positions, order, pair, side, signal, sizes, log, trace, now):
-    """A pair without a position: enter, and look at the exits of the same candle."""
-    if now == market.candles.shape[1] - 1 or account["n_open"] >= rules["max_open"]:
-        return
-    slot = order[account["n_open"]]
-    size = sizes[now, pair] if sizes.size > 0 else 1.0
-    if open_position(market, rules, account, positions, order, slot, pair, side, size, now):
-        _try_to_leave(market, rules, account, order, slot, positions[slot], signal, log, trace, now)
-
-
-@njit(**INNER)
-def _try_to_leave(market, rules, account, order, slot, position, signal, log, trace, now):
-    """Leave a position if a rule says so. After its pair's last candle it waits, slot and stake taken, for the end."""
-    pair = position["pair"]
-    terms, candles = market.terms[pair], market.candles
-    candle = (candles[pair, now, OPEN], candles[pair, now, HIGH], candles[pair, now, LOW], candles[pair, now, CLOSE])
-    if leave(candle, terms, market.fundings, rules, position, signal, now):
-        _book(account, position, log)
-        _free(account, order, slot)
-    elif now == terms["last"]:
-        position["quiet"] = position["wake"] = candles.shape[1]
-        if not close_at_end(candle, rules, position, now):
-            return
-        position["is_ended"] = 1
-    else:
-        return
-    _value_position(candles, market.terms, position, trace, now)
-    trace[now, PROFIT] += position["profit"]
-
-
-@njit(**INNER)
+@njit(**PART)
 def _book(account, position, log):
     account["profit"] += position["profit"]
     account["n_won"] += 1 if position["profit"] > 0.0 else 0
-    if account["n_closed"] < log.size:
-        log[account["n_closed"]] = position
+    _keep(position, log, account["n_closed"])
     account["n_closed"] += 1
 
 
-@njit(**INNER)
+@njit(**PART)
+def _keep(position, log, number):
+    if number < log.size:
+        log[number] = position
+
+
+@njit(**PART)
 def _free(account, order, slot):
     """Take a slot out of the open ones, whose order stays."""
     place = 0
@@ -196,60 +210,6 @@ def _free(account, order, slot):
         order[place] = order[place + 1]
         place += 1
     order[place] = slot
-
-
-@njit(**INNER)
-def _value_position(candles, terms, position, trace, until):
-    """Add what a position has earned, if closed at no cost, to the closes before candle `until`."""
-    pair, side = position["pair"], position["side"]
-    amount, paid, funding = position["amount"], position["paid"], position["funding"]
-    last = terms[pair]["last"]
-    for now in range(position["marked"], until):
-        worth = amount * candles[pair, min(now, last), CLOSE]
-        trace[now, VALUE] += side * (worth - paid) + funding
-        if trace.shape[1] > COUNT:
-            trace[now, GROSS] += worth
-            trace[now, COUNT] += 1.0
-    position["marked"] = until
-
-
-@njit(**INNER)
-def _value_account(account, day, trace, daily, first, until):
-    """Turn the trace of a stretch of candles into the account's equity at their closes; the candle to go on from."""
-    balance, equity, peak, drawdown = account["balance"], account["equity"], account["peak"], account["drawdown"]
-    trough = (1.0 - drawdown) * peak
-    for now in range(first, until):
-        balance += trace[now, PROFIT]
-        value = balance + trace[now, VALUE]
-        if trace.shape[1] > COUNT:
-            gross, count = trace[now, GROSS], trace[now, COUNT]
-            trace[now, EQUITY] = value
-            trace[now, EXPOSURE] = gross / value if value > 0.0 else 0.0
-            trace[now, N_OPEN] = count
-        else:
-            trace[now, VALUE] = trace[now, PROFIT] = 0.0
-        equity = max(value, 0.0) if equity > 0.0 else 0.0  # ruin is final
-        daily[day[now]] = equity
-        if equity > peak:
-            peak = equity
-            trough = (1.0 - drawdown) * peak
-        elif equity < trough:
-            trough = equity
-            drawdown = 1.0 - equity / peak
-    account["balance"], account["equity"], account["peak"], account["drawdown"] = balance, equity, peak, drawdown
-    return until
-
-
-@njit(**INNER)
-def _stand_still(account, day, trace, daily, now, until):
-    """Nothing is open before candle `until`: equity stays what it is."""
-    if trace.shape[1] > COUNT:
-        for candle in range(now, until):
-            trace[candle, EQUITY] = account["balance"]
-    if now < until:
-        for number in range(day[now], day[until - 1] + 1):
-            daily[number] = account["equity"]
-    return until
 
 
 run = _compiled(SOURCES)

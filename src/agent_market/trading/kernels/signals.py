@@ -1,36 +1,75 @@
-"""Signals as bits: of the scores of a model, and where the next ones are."""
+"""Signals as words of bits: where the next one is, and those that levels make of the scores of a model."""
 
+import math
+
+import numpy as np
 from numba import njit
 
-from agent_market.trading.kernels.compiling import ENTRY
-from agent_market.trading.kernels.layout import ENTER_LONG, ENTER_SHORT, EXIT_LONG, EXIT_SHORT
+from agent_market.trading.kernels.compiling import INNER, PART
+from agent_market.trading.kernels.layout import ASK, LEAVE, MASK, SHIFT, STAND, WORD
 
 
-@njit(**ENTRY)
-def next_entries(signals, entry):
-    """For each candle the first from it on at which some pair asks to enter: int64 into `entry`."""
-    ahead = signals.shape[0]
-    for now in range(signals.shape[0] - 1, -1, -1):
-        for pair in range(signals.shape[1]):
-            if signals[now, pair] & (ENTER_LONG | ENTER_SHORT):
-                ahead = now
-        entry[now] = ahead
+@njit(**INNER)
+def next_signal(planes, side, kind, column, now, stop):
+    """The first candle from `now` on that has a signal, `stop` at the latest."""
+    if now >= stop:
+        return stop
+    word, last = now >> SHIFT, (stop - 1) >> SHIFT
+    bits = planes[side, kind, word, column] >> (now & MASK)  # keeps the sign: the lowest bit stays what it is
+    if bits != 0:
+        return min(now + _lowest(bits), stop)
+    word += 1
+    while word <= last and planes[side, kind, word, column] == 0:
+        word += 1
+    return min((word << SHIFT) + _lowest(planes[side, kind, word, column]), stop) if word <= last else stop
 
 
-@njit(**ENTRY)
-def score_signals(scores, levels, is_futures, signals):
-    """Signals of scores (candles, pairs): bits into `signals`; a NaN score leaves both sides and enters none.
+@njit(**PART)
+def _lowest(bits):
+    """The number of the lowest bit that is set."""
+    return math.frexp(float(bits & -bits))[1] - 1
 
-    levels: a long is entered above the first and left below the second; in futures a short is entered below the
-    third and left above the fourth.
+
+@njit(**PART)
+def is_signal(planes, side, kind, column, now):
+    """Whether there is a signal at candle `now`."""
+    return (planes[side, kind, now >> SHIFT, column] >> (now & MASK)) & 1 != 0
+
+
+@njit(**PART)
+def signals_of_scores(scores, levels, alive, planes):
+    """Signals of scores (pairs, words, WORD) into `planes`; a NaN score leaves both sides and enters none.
+
+    levels: a long is entered above the first and left below the second, which is not above the first; in futures a
+    short is entered below the third and left above the fourth.
     """
-    enter_long, exit_long, enter_short, exit_short = levels[0], levels[1], levels[2], levels[3]
-    for now in range(scores.shape[0]):
-        for pair in range(scores.shape[1]):
-            score = scores[now, pair]
-            bits = ENTER_LONG if score > enter_long else 0
-            bits |= 0 if score >= exit_long else EXIT_LONG
-            if is_futures:
-                bits |= ENTER_SHORT if score < enter_short else 0
-                bits |= 0 if score <= exit_short else EXIT_SHORT
-            signals[now, pair] = bits
+    n_pairs, n_words, n_sides = scores.shape[0], scores.shape[1], planes.shape[0]
+    for word in range(n_words):
+        planes[0, ASK, word, n_pairs] = 0
+    for pair in range(n_pairs):
+        for side in range(n_sides):
+            _compare(scores[pair], 1.0 - 2.0 * side, levels[2 * side], levels[2 * side + 1], planes[side], pair)
+        for word in range(n_words):
+            long, short = planes[0, STAND, word, pair], planes[n_sides - 1, STAND, word, pair]
+            if n_sides == 1:
+                short = np.int64(0)
+            asked = long & ~short & alive[word, pair]
+            planes[0, ASK, word, pair] = asked
+            if n_sides == 2:
+                planes[1, ASK, word, pair] = short & ~long & alive[word, pair]
+                asked |= planes[1, ASK, word, pair]
+            planes[0, ASK, word, n_pairs] |= asked
+
+
+@njit(**PART)
+def _compare(scores, sign, enter, leave, planes, pair):
+    """LEAVE and STAND of one side and pair; `sign` is -1 for shorts, whose scores and levels are mirrored."""
+    enter, leave = sign * enter, sign * leave
+    for word in range(scores.shape[0]):
+        enters = leaves = np.int64(0)
+        for bit in range(WORD):
+            score = sign * scores[word, bit]
+            enters |= np.int64(score > enter) << bit
+            leaves |= np.int64(not score >= leave) << bit
+        planes[LEAVE, word, pair] = leaves & ~enters
+        planes[STAND, word, pair] = enters
