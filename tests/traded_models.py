@@ -20,6 +20,7 @@ FACTORS = load_factors("basic", {"momentum_rank": "cs_rank(pct_change(close, 24)
 MODELS = {
     "ridge": {"adapter": "sklearn"},
     "trees": {"adapter": "lightgbm", "n_estimators": 30, "min_data_in_leaf": 50},
+    "lstm": {"adapter": "torch", "network": "lstm", "epochs": 1, "seeds": 1, "hidden": 8, "lookback": 8, "chunk": 32},
 }
 POLICY = {
     "adapter": "stable_baselines3", "seeds": 2, "total_timesteps": 8192, "n_envs": 32, "n_steps": 32, "batch_size": 256,
@@ -38,6 +39,7 @@ BACKTESTS = {
         trailing_stop_positive_offset=0.02,
         leverage=2,
     ),
+    "lstm": BacktestOptions(positions=QUANTILE, max_open_trades=2, stoploss=-0.1),
 }
 
 
