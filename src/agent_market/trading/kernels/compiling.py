@@ -23,9 +23,13 @@ those that it calls, in other files, when these change."""
 PART = {**INNER, "forceinline": True}
 """For functions that are called at one place only: put in there, since a call hands over each field of each array."""
 
-ENTRY = {"_nrt": False, "nogil": True, "error_model": "numpy", "boundscheck": False, "cache": True}
+ENTRY = {"nogil": True, "error_model": "numpy", "boundscheck": False, "cache": True}
 """For functions called from Python: compiled once and kept on disk; a division by 0 gives inf or NaN; no lock of Python
 is held, so that threads run side by side."""
+
+ALONE = {**ENTRY, "_nrt": False}
+"""For functions called from Python that allocate nothing: they do not count who uses an array, which makes threads that
+share arrays wait for one another."""
 
 SOURCES = _source_digest()
 """A number that changes with any source file of the kernels.

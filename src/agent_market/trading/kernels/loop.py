@@ -7,7 +7,7 @@ Candles at which nothing can happen are passed over; what the account is worth a
 import numpy as np
 from numba import njit
 
-from agent_market.trading.kernels.compiling import ENTRY, INNER, PART, SOURCES
+from agent_market.trading.kernels.compiling import ALONE, INNER, PART, SOURCES
 from agent_market.trading.kernels.entries import open_position
 from agent_market.trading.kernels.exits import CLOSED, STAYS, leave
 from agent_market.trading.kernels.layout import ASK, BOOKED, CLOSE, HIGH, LEAVE, LONG, LOW, OPEN, SHIFT, SHORT, STAND
@@ -18,7 +18,7 @@ from agent_market.trading.kernels.valuing import value_account, value_position, 
 def _compiled(version: int):
     """The loop; `version` is in it for the key of numba's cache, which does not see changes in other files."""
 
-    @njit(**ENTRY)
+    @njit(**ALONE)
     def run(
         market, signals, scores, levels, rules, share, periods, desk, positions, accounts, log, trace, daily, figures
     ):
