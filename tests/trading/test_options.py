@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from agent_market.trading import BacktestOptions, QuantileRule, SignRule, ThresholdRule, TopKRule
+from agent_market.trading.options import NOT_MODELLED
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,41 @@ def test_a_stop_that_trails_from_its_offset_on_needs_a_distance():
     with pytest.raises(ValueError, match="needs trailing_stop_positive, the distance"):
         BacktestOptions(**given)
     assert BacktestOptions(**given, trailing_stop_positive=0.01).trailing_only_offset_is_reached
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("protections", [{"method": "CooldownPeriod", "stop_duration_candles": 5}]),
+        ("enable_protections", True),
+        ("timeframe_detail", "1m"),
+        ("position_adjustment_enable", True),
+        ("max_entry_position_adjustment", 3),
+        ("use_custom_stoploss", True),
+        ("order_types", {"entry": "limit"}),
+        ("order_time_in_force", {"entry": "FOK"}),
+        ("unfilledtimeout", {"entry": 10}),
+        ("entry_pricing", {"price_side": "same"}),
+        ("exit_pricing", {"price_side": "same"}),
+        ("custom_price_max_distance_ratio", 0.1),
+        ("amount_reserve_percent", 0.1),
+        ("amend_last_stake_amount", True),
+        ("last_stake_amount_min_ratio", 0.5),
+        ("available_capital", 5000),
+        ("margin_mode", "cross"),
+    ],
+)
+def test_what_the_engine_does_not_model_is_refused_by_name_with_the_way_out(name, value):
+    with pytest.raises(
+        ValidationError, match=rf"{name} is .*, but the embedded engine does not know .*freqtrade export"
+    ):
+        BacktestOptions(**{name: value})
+
+
+def test_nothing_that_is_an_option_is_said_to_be_unknown():
+    assert not NOT_MODELLED.keys() & BacktestOptions.model_fields.keys()
+
+
+def test_a_setting_of_another_name_is_refused_too():
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        BacktestOptions(max_open_trade=3)

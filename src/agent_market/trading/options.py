@@ -115,6 +115,28 @@ PositionRule = Annotated[
 ]
 
 
+NOT_MODELLED = {
+    "protections": "protections and the locks of pairs that they set",
+    "enable_protections": "protections and the locks of pairs that they set",
+    "timeframe_detail": "exits looked for in shorter candles",
+    "position_adjustment_enable": "adding to and reducing an open position",
+    "max_entry_position_adjustment": "adding to and reducing an open position",
+    "use_custom_stoploss": "a stop-loss by a function of the strategy",
+    "order_types": "limit orders, and stops kept by the exchange: every order is filled as docs/backtest.md says",
+    "order_time_in_force": "orders that are not filled at once",
+    "unfilledtimeout": "orders that are not filled at once",
+    "entry_pricing": "prices from an order book",
+    "exit_pricing": "prices from an order book",
+    "custom_price_max_distance_ratio": "prices by a function of the strategy",
+    "amount_reserve_percent": "another reserve on the exchange's minimum than freqtrade's default of 5 %",
+    "amend_last_stake_amount": "a last stake of what is left of the balance",
+    "last_stake_amount_min_ratio": "a last stake of what is left of the balance",
+    "available_capital": "an account with capital besides starting_balance",
+    "margin_mode": "another margin than isolated",
+}
+"""Settings of freqtrade, and of strategies, that would change trades and that the embedded engine has no rule for."""
+
+
 class BacktestOptions(Options):
     """What both engines must agree on: the rule, the account, the costs and the exits, under freqtrade's names."""
 
@@ -155,6 +177,16 @@ class BacktestOptions(Options):
     def cost_per_side(self) -> float:
         """Fee plus slippage, as a fraction of the notional of one entry or one exit."""
         return round(self.fee + self.slippage, 12)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asks_for_nothing_else(cls, block: Any) -> Any:
+        for name in NOT_MODELLED.keys() & set(block if isinstance(block, dict) else ()):
+            raise ValueError(
+                f"{name} is {block[name]!r}, but the embedded engine does not know {NOT_MODELLED[name]}; take it out, "
+                "or export the model with `kedro freqtrade export` and backtest it in freqtrade with that setting"
+            )
+        return block
 
     @model_validator(mode="after")
     def _trailing_stop_fits(self) -> Self:
