@@ -21,7 +21,8 @@ INNER = {
 those that it calls, in other files, when these change."""
 
 PART = {**INNER, "forceinline": True}
-"""For functions that are called at one place only: put in there, since a call hands over each field of each array."""
+"""For functions called at one place, often: put in there, since a call hands over each field of each array. It takes
+longer to compile, so that it is kept for those that a trade goes through."""
 
 ENTRY = {"nogil": True, "error_model": "numpy", "boundscheck": False, "cache": True}
 """For functions called from Python: compiled once and kept on disk; a division by 0 gives inf or NaN; no lock of Python

@@ -79,7 +79,7 @@ def open_position(market, rules, account, positions, order, pair, side, size, no
     return True
 
 
-@njit(**PART)
+@njit(**INNER)
 def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, size):
     """The stake of the next trade and its leverage; a stake of 0 if there is no room (`wallets.py`)."""
     tied, lost = 0.0, 0.0
@@ -107,7 +107,7 @@ def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, siz
     return _within_limits(stake * size, least, min(most, available)), leverage
 
 
-@njit(**PART)
+@njit(**INNER)
 def _within_limits(stake, least, most):
     if stake <= 0.0 or least > most:
         return 0.0
@@ -187,7 +187,7 @@ def stop_from(position, price, distance):
     return to_stop(price * (1 + part), position["tick_unit"], position["tick_places"], DOWN)
 
 
-@njit(**PART)
+@njit(**INNER)
 def _first_funding(position, terms, fundings):
     """Point at the first funding that the position takes part in: one at the candle of its entry counts."""
     row, stop = terms["funding_from"], terms["funding_stop"]

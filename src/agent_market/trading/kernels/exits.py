@@ -73,7 +73,7 @@ def _fill(candle, rules, position, rate, reason, now):
     return True
 
 
-@njit(**PART)
+@njit(**INNER)
 def _close(rules, position, rate, reason, now):
     """Write the end of a position into it (`trade_model.py`, `recalc_trade_from_orders`)."""
     value = _close_value(rules, position, rate)
@@ -133,7 +133,7 @@ def _trail(rules, position, candle, best, paid_funding):
         position["stop"], position["stop_distance"], position["is_trailing"] = stop, distance, 1
 
 
-@njit(**PART)
+@njit(**INNER)
 def _choose(rules, position, candle, leaves, stands, best, now):
     """The first rule that closes the position at this candle, and its price; NONE if there is none."""
     if rules["use_exit_signal"] and leaves:
@@ -155,7 +155,7 @@ def _choose(rules, position, candle, leaves, stands, best, now):
     return NONE, 0.0
 
 
-@njit(**PART)
+@njit(**INNER)
 def _stopped(position, candle):
     """Which stop the candle hits; the stop-loss wins over the liquidation."""
     if position["side"] > 0:
@@ -228,7 +228,7 @@ def _rate_of_profit(rules, position, profit):
     return ((1.0 + profit / position["leverage"] / side) * position["open_value"] - at_zero) / per_unit
 
 
-@njit(**PART)
+@njit(**INNER)
 def _set_envelope(rules, position, terms, fundings, now):
     """Note the prices and the candle before which nothing can happen to the position, save an exit signal."""
     is_long = position["side"] > 0

@@ -132,7 +132,7 @@ def _compiled(version: int):
     return run
 
 
-@njit(**PART)
+@njit(**INNER)
 def _start(account, rules, order, seen, n_candles):
     """Order has the slots, those of open positions first, in order of opening; seen the last candle of each pair."""
     for number in range(order.size):

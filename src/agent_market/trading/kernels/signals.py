@@ -36,7 +36,7 @@ def is_signal(planes, side, kind, column, now):
     return (planes[side, kind, now >> SHIFT, column] >> (now & MASK)) & 1 != 0
 
 
-@njit(**PART)
+@njit(**INNER)
 def signals_of_scores(scores, levels, alive, planes):
     """Signals of scores (pairs, words, WORD) into `planes`; a NaN score leaves both sides and enters none.
 
@@ -61,7 +61,7 @@ def signals_of_scores(scores, levels, alive, planes):
             planes[0, ASK, word, n_pairs] |= asked
 
 
-@njit(**PART)
+@njit(**INNER)
 def _compare(scores, sign, enter, leave, planes, pair):
     """LEAVE and STAND of one side and pair; `sign` is -1 for shorts, whose scores and levels are mirrored."""
     enter, leave = sign * enter, sign * leave

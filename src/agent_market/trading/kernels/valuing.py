@@ -39,7 +39,7 @@ def value_position(market, position, account, trace, daily, is_alone, keeps_equi
             gross[now] += amount * closes[now]
 
 
-@njit(**PART)
+@njit(**INNER)
 def value_account(market, account, trace, daily, is_alone, keeps_equity):
     """Value the account at all closes that it is not valued at yet. A trace that is not kept is 0 again."""
     n_candles = market.closes.shape[1]
@@ -123,7 +123,7 @@ def _see(account, value, now):
         account["drawdown"] = 1.0 - equity / account["peak"]
 
 
-@njit(**PART)
+@njit(**INNER)
 def write_figures(account, starting_balance, daily, periods, figures):
     """Final balance, total return, trades, win rate, largest drawdown and Sharpe ratio into `figures` (6,)."""
     figures[0] = account["equity"]
@@ -134,7 +134,7 @@ def write_figures(account, starting_balance, daily, periods, figures):
     figures[5] = _sharpe(daily, starting_balance, periods)
 
 
-@njit(**PART)
+@njit(**INNER)
 def _sharpe(daily, starting_balance, periods):
     """Mean over deviation of simple daily returns, annualised; NaN without a deviation. Ruin returns -1, then 0."""
     n, total, squares, before = daily.size, 0.0, 0.0, starting_balance
