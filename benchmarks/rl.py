@@ -282,13 +282,45 @@ def train_ours(recipe: str, seed: int) -> dict:
     agent.learn(plan["steps"])
     spent = time.process_time() - started
 
+    earned = evaluate_table(logits_of(agent), market_arrays(pairs, TEST), options)
+    held = buy_and_hold(pairs)
+    return {"steps": agent.num_timesteps, "seconds": spent, "earned": earned.total / len(pairs), "held": held}
+
+
+def logits_of(agent):
+    """The scores that a discrete agent gives its actions, as a function of observations."""
+    import torch
+
     def logits(seen: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return agent.policy.get_distribution(torch.from_numpy(seen)).distribution.logits.numpy()
 
-    earned = evaluate_table(logits, market_arrays(pairs, TEST), options)
-    held = buy_and_hold(pairs)
-    return {"steps": agent.num_timesteps, "seconds": spent, "earned": earned.total / len(pairs), "held": held}
+    return logits
+
+
+def evaluate() -> dict:
+    """CPU seconds of judging an agent on the test candles: as a table, and step by step."""
+    import torch
+    from stable_baselines3 import PPO
+
+    from agent_market.trading.env import TradingEnv, evaluate_table
+
+    torch.set_num_threads(1)
+    options = env_options().model_copy(update={"episode_length": None})
+    market = market_arrays(make_market(0)[:1], TEST)
+    env = TradingEnv(market, options)
+    agent = PPO("MlpPolicy", env, device="cpu", seed=0)
+    evaluate_table(logits_of(agent), market, options)  # compiled
+    started = time.process_time()
+    path = evaluate_table(logits_of(agent), market, options)
+    as_table, started = time.process_time() - started, time.process_time()
+    seen, _ = env.reset(options={"row": TEST[0]})
+    total, is_over = 0.0, False
+    while not is_over:
+        seen, _, terminated, truncated, info = env.step(agent.predict(seen, deterministic=True)[0])
+        total, is_over = total + info["log_return"], terminated or truncated
+    assert abs(total - path.total) < 1e-9
+    return {"table": as_table, "stepped": time.process_time() - started, "candles": len(path.rows)}
 
 
 def buy_and_hold(pairs: list) -> float:
@@ -333,6 +365,11 @@ def show_training(python: str, seeds: int) -> None:
     print(f"| usual, in gym-trading-env | {took} | {speed:,.0f} | {speed / usual:.1f}× | not evaluated |")
     held = np.mean([run["held"] for run in runs])
     print(f"\nbuy and hold: {held:+.3f}; goals: 8× and 25× the usual recipe, at an equal or better result")
+    judged = run_side(sys.executable, "evaluate")
+    print(
+        f"an agent judged on {judged['candles']:,} candles: {judged['table']:.3f} s as a table, "
+        f"{judged['stepped']:.2f} s step by step, the same to 1e-9"
+    )
 
 
 SIDES = {
@@ -340,6 +377,7 @@ SIDES = {
     "steps_of_rival": steps_of_rival,
     "train_ours": train_ours,
     "train_rival": train_rival,
+    "evaluate": evaluate,
 }
 
 if __name__ == "__main__":
