@@ -41,7 +41,7 @@ def policy(raw, market) -> SimpleNamespace:
     return walked(raw, market, "policy")
 
 
-@pytest.fixture(scope="session", params=[*MODELS, "policy"])
+@pytest.fixture(scope="session", params=["ridge", "trees", "policy"])
 def any_chain(request) -> SimpleNamespace:
     """Each of them."""
     if request.param == "policy":
