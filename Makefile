@@ -39,7 +39,7 @@ notebook: $(READY)  ## notebooks on the catalog's datasets
 	$(BIN)/jupyter lab notebooks
 
 bench: $(READY)  ## measure, side by side with the peers
-	for study in backtest factors feature_store; do $(BIN)/python benchmarks/$$study.py || exit 1; done
+	for study in backtest factors feature_store deep deep_quality; do $(BIN)/python benchmarks/$$study.py || exit 1; done
 
 lock: $(READY)  ## write requirements.lock from what is installed
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^torch @.*|^torch==2.13.0.*/torch==2.13.0/' | grep -v "^nvidia-" > requirements.lock

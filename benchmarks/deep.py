@@ -1,6 +1,6 @@
 """Windows, memory and a whole LSTM fit beside a naive DataLoader and Qlib: samples/s, megabytes, labels/s.
 
-    python benchmarks/deep.py                  # all: about ten minutes, the first time some more for the set-up
+    python benchmarks/deep.py                  # all: about eight minutes, the first time some more for the set-up
     python benchmarks/deep.py --parts loader   # or memory, fit, wait
     python benchmarks/deep.py --device cuda    # the same with the device's copies and networks
 
@@ -178,10 +178,11 @@ def wait_ours(path: str, lookback: int, device: str, network: str, training: str
     length = options.chunk if training == "chunked" else 1
     spans = windows.spans(windows.rows, length)
     per_step = max(BATCH // length, 1)
+    room = windows.room(per_step, length)
 
     def batches():
         for index in torch.randperm(len(spans), device=device).split(per_step):
-            yield windows.chunks(spans.first[index], spans.stop[index], length)
+            yield windows.chunks(spans.first[index], spans.stop[index], length, room)
 
     def steps(source) -> float:
         start, n_labels = Clock(device), 0

@@ -110,6 +110,8 @@ def run_market(seed: int, chosen: argparse.Namespace) -> dict[str, dict]:
         spent = time.process_time() - spent
         results[name] = judge(predictions, labels, truth) | {"cpu": spent}
         print(f"seed {seed} {name:18s} rank IC {np.nanmean(results[name]['ic']):.4f}, {spent:.1f} CPU s", flush=True)
+    if not chosen.strength:  # there is nothing to know
+        return results
     for name, expectation in (("optimal filter", optimal_expectation(market, HORIZON)), ("truth", truth)):
         known = predictions.drop(columns="prediction").merge(expectation, on=["pair", "date"])
         results[name] = judge(known.rename(columns={"expected": "prediction"}), labels, truth) | {"cpu": 0.0}
@@ -148,25 +150,21 @@ def show(runs: dict[int, dict[str, dict]], models: list[str]) -> None:
     The first share is that of the optimum's IC with the returns that came; the second, untouched by their noise,
     is that of its correlation with the returns' expectation.
     """
-    names = ["truth", "optimal filter", *models]
+    known = [name for name in ("truth", "optimal filter") if name in next(iter(runs.values()))]
+    names = [*known, *models]
     series = {name: np.concatenate([run[name]["ic"] for run in runs.values()]) for name in names}
     means = {name: np.nanmean(values) for name, values in series.items()}
-    near = {name: np.mean([np.nanmean(run[name]["truth"]) for run in runs.values()]) for name in names}
     draws = resample(np.column_stack([series[name] for name in names]))  # (repetitions, models)
     draws = dict(zip(names, draws.T, strict=True))
-    best = "optimal filter"
-    print(
-        f"\n{'':18s}{'rank IC':>9s}{'95 %':>19s}{'by seed':>18s}{'of optimum':>12s}{'95 %':>15s}"
-        f"{'by truth':>10s}{'CPU s':>8s}"
-    )
+    shares = f"{'of optimum':>12s}{'95 %':>15s}{'by truth':>10s}" if known else ""
+    print(f"\n{'':18s}{'rank IC':>9s}{'95 %':>19s}{'by seed':>18s}{'CPU s':>8s}{shares}")
     for name in names:
         spread = [np.nanmean(run[name]["ic"]) for run in runs.values()]
         low, high = np.quantile(draws[name], [0.025, 0.975])
-        few, many = np.quantile(draws[name] / draws[best], [0.025, 0.975])
         cpu = np.mean([run[name]["cpu"] for run in runs.values()])
         print(
-            f"{name:18s}{means[name]:9.4f}{low:10.4f} ..{high:7.4f}{min(spread):10.4f} ..{max(spread):6.4f}"
-            f"{means[name] / means[best]:11.0%}{few:9.0%} ..{many:4.0%}{near[name] / near[best]:10.0%}{cpu:8.1f}"
+            f"{name:18s}{means[name]:9.4f}{low:10.4f} ..{high:7.4f}{min(spread):10.4f} ..{max(spread):6.4f}{cpu:8.1f}"
+            + (share_of_optimum(name, runs, means, draws) if known else "")
         )
     rivals = ("ridge", "lightgbm, lags", "mlp", *(name.removesuffix(", warm") for name in models if "warm" in name))
     for rival in (name for name in models if name in rivals):
@@ -175,6 +173,14 @@ def show(runs: dict[int, dict[str, dict]], models: list[str]) -> None:
             margin = means[name] - means[rival]
             low, high = np.quantile(draws[name] - draws[rival], [0.025, 0.975])
             print(f"  {name:18s}{margin:+9.4f} ({low:+.4f} .. {high:+.4f})")
+
+
+def share_of_optimum(name: str, runs: dict[int, dict], means: dict[str, float], draws: dict[str, np.ndarray]) -> str:
+    """The cells that compare a model with the optimal filter."""
+    best = "optimal filter"
+    few, many = np.quantile(draws[name] / draws[best], [0.025, 0.975])
+    near, optimum = (np.mean([np.nanmean(run[part]["truth"]) for run in runs.values()]) for part in (name, best))
+    return f"{means[name] / means[best]:11.0%}{few:9.0%} ..{many:4.0%}{near / optimum:10.0%}"
 
 
 def resample(series: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ COLUMNS = {
     "max_drawdown": "{:.1%}",
     "rank_ic": "{:+.4f}",
     "rank_ic_t": "{:+.1f}",
+    "rank_ic_seed_std": "{:.4f}",
     "trades": "{:.0f}",
     "freqtrade_total_return": "{:+.1%}",
     "edge": "{}",
