@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+# One process of tests per processor; ARGS="-n 0" runs them in one.
+SIDE_BY_SIDE := -n auto --dist loadgroup --no-loadscope-reorder
 
 # Debian and Ubuntu ship venv apart from Python: root (a container) gets it, anyone else is told.
 VENV_PACKAGE := if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
@@ -22,10 +24,10 @@ run: $(READY)  ## candles to report on the simulated market; ARGS="--params mark
 	$(BIN)/kedro run $(ARGS)
 
 test: $(READY)  ## all tests but the slow ones
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 test-all: $(READY)  ## all tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) $(ARGS)
 
 lint: $(READY)  ## format, style and the direction of imports
 	$(BIN)/ruff format --check src tests benchmarks

@@ -1,5 +1,7 @@
 """A market with a signal in it, and models trained on it."""
 
+from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 
 import pandas as pd
@@ -29,21 +31,25 @@ def raw(market) -> pd.DataFrame:
     return candles[~holes].reset_index(drop=True)
 
 
+@pytest.fixture(scope="session")
+def chain_of(raw, market) -> Callable[[str], SimpleNamespace]:
+    """The pipeline's way from the raw candles to predictions, of a model of `traded_models`; walked once each."""
+    return cache(lambda model: walked(raw, market, model))
+
+
 @pytest.fixture(scope="session", params=["ridge", "trees"])
-def chain(request, raw, market) -> SimpleNamespace:
-    """The pipeline's way from the raw candles to predictions, of a linear model and of one made of trees."""
-    return walked(raw, market, request.param)
+def chain(request, chain_of) -> SimpleNamespace:
+    """That of a linear model and of one made of trees."""
+    return chain_of(request.param)
 
 
 @pytest.fixture(scope="session")
-def policy(raw, market) -> SimpleNamespace:
-    """The same way to the positions of a policy that was trained for a moment."""
-    return walked(raw, market, "policy")
+def policy(chain_of) -> SimpleNamespace:
+    """That to the positions of a policy that was trained for a moment."""
+    return chain_of("policy")
 
 
 @pytest.fixture(scope="session", params=["ridge", "trees", "policy"])
-def any_chain(request) -> SimpleNamespace:
+def any_chain(request, chain_of) -> SimpleNamespace:
     """Each of them."""
-    if request.param == "policy":
-        return request.getfixturevalue("policy")
-    return walked(request.getfixturevalue("raw"), request.getfixturevalue("market"), request.param)
+    return chain_of(request.param)

@@ -32,6 +32,6 @@ def test_the_command_line_makes_the_same_trades_as_the_run_in_process(backtest):
 def test_a_command_line_that_fails_says_what_freqtrade_said(tmp_path):
     (tmp_path / "backtest_results").mkdir()
     with pytest.raises(
-        AgentMarketError, match=r"left no result; its log ends:\n.* ERROR .*'stake_currency' is a required"
+        AgentMarketError, match=r"(?s)left no result; its log ends:\n.* ERROR .*'stake_currency' is a required"
     ):
         backtest_by_command_line({"exchange": {"name": "binance", "pair_whitelist": ["A/USDT"]}}, tmp_path, {})
