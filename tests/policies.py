@@ -20,7 +20,15 @@ ENV = {"trading_mode": "futures", "episode_length": 32}
 
 def tiny_options(algorithm: str = "ppo", **changes) -> Options:
     """Options of a policy that is trained within a second."""
-    defaults = {"algorithm": algorithm, "seeds": 1, "net_arch": [8, 8], "total_timesteps": 512, "env": ENV}
+    defaults = {
+        "evaluate_every": 0,
+        "patience": 0,
+        "algorithm": algorithm,
+        "seeds": 1,
+        "net_arch": [8, 8],
+        "total_timesteps": 512,
+        "env": ENV,
+    }
     return Options.model_validate(defaults | TINY[algorithm] | changes)
 
 

@@ -35,7 +35,7 @@ def test_options_come_back_from_json(algorithm):
         ({"policy_kwargs": {"net_arch": [3]}}, "use net_arch and activation"),
         ({"algorithm_options": {"device": "cpu"}}, "cannot have device"),
         ({"n_envs": 2, "n_steps": 4}, r"batch_size \(1024\) is more than the 8 candles"),
-        ({"patience": 3}, "set evaluate_every"),
+        ({"patience": 3, "evaluate_every": 0}, "set evaluate_every"),
         ({"task": "classification"}, "regression"),
         ({"env": {"fees": 0.1}}, "Extra inputs are not permitted"),
     ],

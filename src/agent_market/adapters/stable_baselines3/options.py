@@ -85,10 +85,10 @@ class Options(ModelOptions):
     seeds: int = Field(3, ge=1, description="policies trained from seed, seed + 1, …; the median of them is traded")
 
     evaluate_every: int = Field(
-        0, ge=0, description="updates between two evaluations on the validation rows; 0 = one, at the end"
+        1, ge=0, description="updates between two evaluations on the validation rows; 0 = one, at the end"
     )
     patience: int = Field(
-        0, ge=0, description="evaluations without a better one before a fit ends with the best; 0 = never, and the last"
+        5, ge=0, description="evaluations without a better one before a fit ends with the best; 0 = never, and the last"
     )
     checkpoints: int = Field(10, ge=1, description="how often a seed's state is stored while it learns")
     tensorboard: Path | None = Field(None, description="folder for TensorBoard's logs, which needs its package")
@@ -154,7 +154,9 @@ class Options(ModelOptions):
                 f"(n_envs {self.n_envs} x n_steps {self.n_steps}): lower it, or raise one of those"
             )
         if self.patience and not self.evaluate_every:
-            raise ValueError("patience needs evaluations to be patient about: set evaluate_every, such as 2")
+            raise ValueError(
+                "patience needs evaluations to be patient about: set evaluate_every, such as 1, or patience to 0"
+            )
         return self
 
     @property

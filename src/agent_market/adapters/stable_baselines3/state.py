@@ -57,6 +57,8 @@ def capture(model: "BaseAlgorithm") -> tuple[Tensors, dict[str, Any]]:
 
 def restore(model: "BaseAlgorithm", tensors: Tensors, facts: dict[str, Any]) -> None:
     """Bring a new algorithm of the same options into a captured state."""
+    # Memory as the library would have it: products of matrices round by where their factors lie.
+    tensors = {name: value.clone() for name, value in tensors.items()}
     for name, module in _modules(model).items():
         stored = within(tensors, _key(name))
         if not isinstance(module, torch.optim.Optimizer):
