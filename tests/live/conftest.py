@@ -9,7 +9,7 @@ import pytest
 
 from agent_market.market import load_candles
 from agent_market.market.options import MarketOptions
-from traded_models import MODELS, walked
+from traded_models import walked
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,23 @@ def fit_ensemble(
     return Ensemble(options, train.tensor.values.shape[1], tuple(members))
 
 
+class _Env(VecTradingEnv):
+    """Gives observations in torch's own memory: products of matrices round by where their factors lie."""
+
+    def reset(self) -> np.ndarray:
+        return _laid_out(super().reset())
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        observations, rewards, done, infos = super().step_wait()
+        for i in np.flatnonzero(done):
+            infos[i]["terminal_observation"] = _laid_out(infos[i]["terminal_observation"])
+        return _laid_out(observations), rewards, done, infos
+
+
+def _laid_out(array: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(array).clone().numpy()
+
+
 class _Course(BaseCallback):
     """The training of one seed: between two updates it evaluates, reports, stores, and may end."""
 
@@ -94,7 +111,7 @@ class _Course(BaseCallback):
         """The trained policy; `first` are weights to go on from, `resumed` what an interrupted training left."""
         options, seed = self.task.options, self.task.options.seed + self.number
         self.core = TradingCore(self.task.train, options.env, options.n_envs, seed=seed)
-        model = build_algorithm(options, VecTradingEnv(self.core), seed)
+        model = build_algorithm(options, _Env(self.core), seed)
         model._last_obs = model.env.reset()
         model._last_episode_starts = np.ones(options.n_envs, dtype=bool)
         model.num_timesteps = 0
