@@ -20,6 +20,7 @@ from agent_market.trading.kernels.layout import (
     MOST_ROI_STEPS,
     POSITION,
     RULES,
+    TRADE,
     Signals,
 )
 from agent_market.trading.options import BacktestOptions
@@ -46,13 +47,6 @@ class BacktestResult:
 
     trades: pd.DataFrame
     equity: pd.DataFrame
-
-
-TRADE_FIELDS = [
-    "pair", "side", "opened", "closed", "reason", "open_rate", "close_rate", "amount", "stake", "leverage", "profit",
-    "profit_ratio", "funding",
-]  # fmt: skip
-"""The fields of a position that tell what a trade was."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +119,7 @@ def run_arrays(market: MarketArrays, signals: Signals, options: BacktestOptions)
     """
     check_currency(market.pairs, options, market.trading_mode)
     log, n_closed, trace = _run(market, signals, options, EQUITY + 1)
-    return ArrayResult(log[:n_closed][TRADE_FIELDS], trace[EQUITY])
+    return ArrayResult(log[:n_closed], trace[EQUITY])
 
 
 def _run(
@@ -135,7 +129,7 @@ def _run(
     from agent_market.trading.kernels.loop import run
 
     n_slots = min(options.max_open_trades, len(market.pairs))
-    log = np.empty(int(np.bitwise_count(signals.planes[:, ASK, :, :-1].view("uint64")).sum()), dtype=POSITION)
+    log = np.empty(int(np.bitwise_count(signals.planes[:, ASK, :, :-1].view("uint64")).sum()), dtype=TRADE)
     n_rows = max(n_rows, 1 if n_slots == 1 else 2)
     trace = np.empty((1, len(market.dates))) if n_rows == 1 else np.zeros((n_rows, len(market.dates)))
     accounts, rules = np.zeros(1, dtype=ACCOUNT), rules_of(options, market)

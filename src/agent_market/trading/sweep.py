@@ -10,7 +10,7 @@ import pandas as pd
 from agent_market.errors import DataError, ParameterError
 from agent_market.trading.book import MarketArrays, prepare_market
 from agent_market.trading.engine import check_stakes, rules_of, scratch
-from agent_market.trading.kernels.layout import ACCOUNT, POSITION, Signals
+from agent_market.trading.kernels.layout import ACCOUNT, TRADE, Signals
 from agent_market.trading.options import BacktestOptions
 from agent_market.trading.packing import empty_signals, pack_scores, prepare_scores, prepare_signals
 from agent_market.trading.signals import SIGNALS
@@ -183,7 +183,7 @@ def _run_all(
         """Run every share[1]th set from share[0] on, in scratch space that no other thread writes to."""
         own = empty_signals(market) if signals is None else signals
         trace, daily = np.zeros((2, len(market.dates) if n_slots > 1 else 0)), np.empty(len(market.arrays.day_ends))
-        accounts, no_log = np.zeros(len(rules), dtype=ACCOUNT), np.empty(0, dtype=POSITION)
+        accounts, no_log = np.zeros(len(rules), dtype=ACCOUNT), np.empty(0, dtype=TRADE)
         desk = scratch(market, n_slots)
         run(market.arrays, own, scores, levels, rules, share, periods, *desk, accounts, no_log, trace, daily, figures)
         return accounts

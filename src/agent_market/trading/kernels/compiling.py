@@ -28,7 +28,7 @@ ENTRY = {"nogil": True, "error_model": "numpy", "boundscheck": False, "cache": T
 """For functions called from Python: compiled once and kept on disk; a division by 0 gives inf or NaN; no lock of Python
 is held, so that threads run side by side."""
 
-ALONE = {**ENTRY, "_nrt": False}
+ALONE = {**ENTRY, "_nrt": False, "no_cfunc_wrapper": True}
 """For functions called from Python that allocate nothing: they do not count who uses an array, which makes threads that
 share arrays wait for one another."""
 

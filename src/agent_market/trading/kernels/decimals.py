@@ -120,7 +120,9 @@ def _nearest(number, tail):
 @njit(**INNER)
 def to_multiple(number, unit, places, where):
     """The multiple of unit / 10**places above (UP), nearest to (NEAREST) or below (DOWN) a number not below 0."""
-    count = number * POWER[places] / unit
+    count = number * POWER[places]
+    if unit != 1.0:  # it nearly always is 1, and dividing takes long
+        count /= unit
     whole = np.rint(count)
     rest = count - whole
     doubt = count * 1e-15

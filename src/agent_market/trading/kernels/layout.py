@@ -144,6 +144,26 @@ POSITION = np.dtype(
 )
 """One position, open or closed."""
 
+TRADE = np.dtype(
+    [
+        ("pair", "i8"),
+        ("side", "i8"),
+        ("opened", "i8"),
+        ("closed", "i8"),  # -1: still open
+        ("reason", "i8"),
+        ("open_rate", "f8"),
+        ("close_rate", "f8"),
+        ("amount", "f8"),
+        ("stake", "f8"),
+        ("leverage", "f8"),
+        ("profit", "f8"),
+        ("profit_ratio", "f8"),
+        ("funding", "f8"),
+    ],
+    align=True,
+)
+"""What is kept of a position: as in POSITION."""
+
 ACCOUNT = np.dtype(
     [
         ("profit", "f8"),  # of closed positions

@@ -30,7 +30,7 @@ def _compiled(version: int):
         periods: daily returns in a year.
         desk (3, most slots or pairs) int64, positions (slots,) of POSITION: scratch.
         accounts (runs,) of ACCOUNT: filled.
-        log of POSITION: room for closed positions and, behind them, those still open; others are not kept.
+        log of TRADE: room for closed positions and, behind them, those still open; others are not kept.
         trace (3 or 2, candles) float64: zeros. Equity is written where figures are not asked for; otherwise it is
             scratch, which an account of one slot does not use.
         daily (days,) float64: scratch, equity at the last close of each UTC day.
@@ -70,10 +70,6 @@ def _compiled(version: int):
                         place += 1
                         if positions[slot]["event"] != now:
                             continue
-                        if (
-                            positions[slot]["next_funding"] < positions[slot]["funding_stop"]
-                        ):  # it earns otherwise from here on
-                            value_position(market, positions[slot], account, trace, daily, is_alone, keeps_equity, now)
                     else:
                         if account["n_open"] == n_slots or not is_signal(planes, LONG, ASK, n_pairs, now):
                             break
@@ -95,12 +91,13 @@ def _compiled(version: int):
                             market.candles[pair, now, CLOSE],
                         )
                         row, terms, position = (1 - side) // 2, market.terms[pair], positions[slot]
+                        # Before it may earn otherwise from here on, by funding, or nothing.
+                        value_position(market, position, account, trace, daily, is_alone, keeps_equity, now)
                         leaves = is_signal(planes, row, LEAVE, pair, now)
                         stands = is_signal(planes, row, STAND, pair, now)
                         outcome = leave(candle, terms, market.fundings, rule, position, leaves, stands, now, n_candles)
                         if outcome == STAYS:
                             break
-                        value_position(market, position, account, trace, daily, is_alone, keeps_equity, now)
                         if is_alone:
                             account["balance"] += position["profit"]
                         else:
@@ -195,8 +192,15 @@ def _book(account, position, log):
 
 @njit(**PART)
 def _keep(position, log, number):
-    if number < log.size:
-        log[number] = position
+    if number >= log.size:
+        return
+    trade = log[number]
+    trade["pair"], trade["side"] = position["pair"], position["side"]
+    trade["opened"], trade["closed"], trade["reason"] = position["opened"], position["closed"], position["reason"]
+    trade["open_rate"], trade["close_rate"] = position["open_rate"], position["close_rate"]
+    trade["amount"], trade["stake"], trade["leverage"] = position["amount"], position["stake"], position["leverage"]
+    trade["profit"], trade["profit_ratio"] = position["profit"], position["profit_ratio"]
+    trade["funding"] = position["funding"]
 
 
 @njit(**PART)
