@@ -156,3 +156,15 @@ def test_levels_for_shorts_in_spot_are_refused(random_candles):
     markets = snapshot_markets(candles, fee=0.001, trading_mode="spot")
     with pytest.raises(ParameterError, match=r"shorts need market\.trading_mode futures"):
         sweep_thresholds(candles, predictions, markets, BacktestOptions(), LEVELS, timeframe="1h", trading_mode="spot")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stake_beyond_the_last_tier_stops_a_sweep_as_it_stops_a_backtest(candles, signals, threads):
+    markets = _markets(candles)
+    for market in markets.values():
+        market["leverageTiers"] = [market["leverageTiers"][0] | {"maxNotional": 50_000.0}]
+    rich = BacktestOptions(starting_balance=1e9, leverage=2)
+    with pytest.raises(ParameterError, match="beyond the last of its leverageTiers"):
+        simulate(candles, signals, markets, rich, **HOW)
+    with pytest.raises(ParameterError, match="beyond the last of its leverageTiers"):
+        sweep_options(candles, signals, markets, [BacktestOptions(), rich], threads=threads, **HOW)

@@ -195,8 +195,9 @@ def _run_all(
     else:
         with ThreadPoolExecutor(n_threads) as pool:
             shared = list(pool.map(work, shares))
-    for number, each in enumerate(options):
-        check_stakes(shared[number % n_threads][number], market, each)
+    for first, accounts in enumerate(shared):
+        for number in first + n_threads * np.flatnonzero(accounts["refused"][first::n_threads]):
+            check_stakes(accounts[number], market, options[number])
     return figures
 
 
@@ -225,14 +226,16 @@ def _checked_levels(levels: pd.DataFrame, trading_mode: str) -> np.ndarray:
         raise DataError(f"levels need rows with {' and '.join(LEVELS[:2])}; missing: {', '.join(unknown) or 'rows'}")
     if trading_mode == "spot" and set(LEVELS[2:]) & set(levels.columns):
         raise ParameterError("levels for shorts need market.trading_mode futures; drop enter_short and exit_short")
-    table = levels.assign(**{name: level for name, level in NO_SHORTS.items() if name not in levels})
-    if table[list(LEVELS)].isna().any(axis=None):
+    columns = [levels[name] if name in levels else np.full(len(levels), NO_SHORTS[name]) for name in LEVELS]
+    table = np.column_stack(columns).astype("float64")
+    if np.isnan(table).any():
         raise DataError("levels: a level is missing; give each row all of its levels")
-    bad = (table["exit_long"] > table["enter_long"]) | (table["exit_short"] < table["enter_short"])
+    enter_long, exit_long, enter_short, exit_short = table.T
+    bad = (exit_long > enter_long) | (exit_short < enter_short)
     if bad.any():
         number = int(np.argmax(bad))
         raise ParameterError(
             f"levels, row {number}: a long is left below exit_long, which may not be above enter_long, and a short "
             f"above exit_short, which may not be below enter_short; found {levels.iloc[number].to_dict()}"
         )
-    return np.ascontiguousarray(table[list(LEVELS)].to_numpy(dtype="float64"))
+    return table
