@@ -34,6 +34,17 @@ def test_every_network_finds_the_planted_signal_in_both_ways_of_training(fit_tin
     assert _ic(predict(model, valid), valid) > 0.4  # 0.7 is what the signal itself has
 
 
+@pytest.mark.parametrize(("network", "sees_it"), [("lstm", True), ("tcn", True), ("transformer", True), ("mlp", False)])
+def test_a_pattern_of_two_candles_is_seen_by_networks_that_see_more_than_one(fit_tiny, train, valid, network, sees_it):
+    signs = np.sign(train.tensor.values[:, 0])
+    product = (signs * np.r_[1.0, signs[:-1]])[:, None]  # neither candle says anything of it alone
+    parts = [replace(part, y=product[part.rows]) for part in (train, valid)]
+    how = {"epochs": 30, "patience": 0, "dropout": 0.0, "hidden": 16, "lookback": 5 if sees_it else 1}
+    model = fit_tiny(network, train=parts[0], valid=parts[1], **how)
+    ic = _ic(predict(model, parts[1]), parts[1])
+    assert ic > 0.5 if sees_it else abs(ic) < 0.2
+
+
 @pytest.mark.parametrize("network", ["lstm", "mlp"])
 def test_nothing_is_found_where_labels_are_noise(fit_tiny, train, valid, network):
     rng = np.random.default_rng(5)

@@ -13,7 +13,8 @@ FORMS = [
     ("tcn", {"lookback": 12, "kernel": 2}),
     ("transformer", {"lookback": 32}),
     ("transformer", {"lookback": 64, "layers": 3}),
-    ("transformer", {"lookback": 3}),
+    ("transformer", {"lookback": 5}),
+    ("transformer", {"lookback": 4, "kernel": 2}),
 ]
 
 

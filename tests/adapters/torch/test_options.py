@@ -43,7 +43,7 @@ def test_a_tcn_is_as_deep_as_its_look_back_allows():
         ({"network": "mine.Net", "hidden": 8}, "hidden: network mine.Net takes lookback and network_options"),
         ({"network": "mlp", "network_options": {"a": 1}}, "network_options are for a network of your own; mlp takes"),
         ({"network": "transformer", "hidden": 30}, "hidden (30) must be a multiple of heads (4)"),
-        ({"network": "transformer", "lookback": 2}, "needs a lookback of 3 candles or more, not 2"),
+        ({"network": "transformer", "lookback": 4}, "with a kernel of 3 needs a lookback of 5 candles or more, not 4"),
         ({"network": "tcn", "layers": 5}, "5 layers with a kernel of 3 see 63 candles, more than lookback (32)"),
         ({"loss": "bce"}, "loss bce does not fit task regression"),
         ({"loss": "mse", "task": "classification"}, "loss mse does not fit task classification"),

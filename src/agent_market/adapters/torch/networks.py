@@ -139,22 +139,29 @@ class Tcn(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Pre-norm transformer whose layers each look back over a share of the window.
+    """Pre-norm transformer whose layers each look back over a share of the window, above a convolution.
 
-    The shares add up to `lookback`: stacked, the layers see exactly that many candles.
+    Attention adds up what it finds, with weights that fade smoothly with distance: products of neighbouring candles
+    (a pattern) are what it learns last. A short causal convolution first shows each candle beside those just before
+    it, as in Conformer (Gulati et al. 2020, arXiv:2005.08100). The shares and the convolution add up to `lookback`:
+    stacked, the layers see exactly that many candles.
     """
 
     def __init__(self, options: Options, n_features: int, n_outputs: int) -> None:
         super().__init__()
         h, n_layers = options.hidden, options.layers
-        reach = [len(range(i, options.lookback - 1, n_layers)) for i in range(n_layers)]  # adds up to lookback - 1
+        rest = options.lookback - options.kernel
+        reach = [len(range(i, rest, n_layers)) for i in range(n_layers)]  # adds up to the rest
         self.project = nn.Sequential(nn.LayerNorm(n_features), nn.Linear(n_features, h))
+        self.neighbours = nn.Sequential(nn.Conv1d(h, h, options.kernel), nn.SiLU(), Dropout(options.dropout))
         self.blocks = nn.ModuleList([_Block(h, options.heads, back, options.dropout) for back in reach])
         self.head = nn.Sequential(nn.LayerNorm(h), nn.Linear(h, n_outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, lookback - 1 + p, n_features) -> (b, p, n_outputs)."""
         z = self.project(x)
+        change = self.neighbours(z.transpose(1, 2)).transpose(1, 2)
+        z = z[:, z.shape[1] - change.shape[1] :] + change
         for block in self.blocks:
             z = block(z)
         return self.head(z)

@@ -17,7 +17,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lookback": 32, "hidden": 32, "layers": None, "dropout": 0.4, "kernel": 3, "training": "chunked",
     },
     "transformer": {
-        "lookback": 32, "hidden": 32, "layers": 2, "dropout": 0.3, "heads": 4, "training": "chunked",
+        "lookback": 32, "hidden": 32, "layers": 2, "dropout": 0.3, "kernel": 3, "heads": 4,
+        "training": "chunked",
     },
 }  # fmt: skip
 """What each built-in network takes where the parameters say nothing."""
@@ -63,7 +64,7 @@ class Options(ModelOptions):
     dropout: float | None = Field(
         None, ge=0, lt=1, description="0.2 for mlp, lstm and gru, 0.3 for transformer, 0.4 for tcn"
     )
-    kernel: int | None = Field(None, ge=2, description="tcn: taps of a convolution, 3")
+    kernel: int | None = Field(None, ge=2, description="tcn, transformer: candles that a convolution sees, 3")
     heads: int | None = Field(None, ge=1, description="transformer: attention heads, 4")
 
     loss: Loss = Field("auto", description="auto: mse for regression, bce for classification")
@@ -153,10 +154,11 @@ class Options(ModelOptions):
         if self.network == "transformer":
             if self.hidden % self.heads:
                 raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
-            if self.lookback <= self.layers:
+            needed = self.layers + self.kernel
+            if self.lookback < needed:
                 raise ValueError(
-                    f"a transformer of {self.layers} layers needs a lookback of {self.layers + 1} candles or more, "
-                    f"not {self.lookback}"
+                    f"a transformer of {self.layers} layers with a kernel of {self.kernel} needs a lookback of "
+                    f"{needed} candles or more, not {self.lookback}"
                 )
         if self.network == "tcn":
             needed = 1 + (self.kernel - 1) * (2 ** (self.layers or 1) - 1)
