@@ -64,7 +64,11 @@ def run_bot(folder, *, until, timeout=330):
             time.sleep(8)  # the last decision is acted on
         finally:
             bot.send_signal(signal.SIGINT)
-            bot.wait(timeout=60)
+            try:
+                bot.wait(timeout=60)
+            except subprocess.TimeoutExpired:  # leaving `with` would wait for ever
+                bot.kill()
+                raise
     return log.read_text()
 
 
