@@ -8,7 +8,7 @@ import pandas as pd
 from agent_market.learning.samples import FeatureTensor, Samples
 from agent_market.market.execution import ExecutionPrices
 from agent_market.trading import BacktestOptions, BacktestResult, signals_of, simulate, snapshot_markets
-from agent_market.trading.env import EnvOptions, MarketArrays, build_market
+from agent_market.trading.env import EnvOptions, EpisodeMarket, build_market
 
 START = pd.Timestamp("2024-01-29", tz="UTC").as_unit("ms")
 BALANCE = 1e6
@@ -29,7 +29,7 @@ class Episodes:
         prices = ExecutionPrices.from_candles(self.candles, self.funding, timeframe=self.timeframe)
         return Samples(replace(tensor, execution=prices), self.rows)
 
-    def market(self) -> MarketArrays:
+    def market(self) -> EpisodeMarket:
         return build_market(self.samples())
 
 

@@ -25,6 +25,8 @@ _MODULES = {
     "calendar": "agent_market.factors.calendar",
 }
 
+RunEach = Callable[[Callable[[Any], None], Iterable[Any]], Any]
+"""Calls a function with each item and waits for all."""
 
 SHARES = 8
 """Into how many shares per thread the blocks are dealt: a thread that the machine holds up then takes fewer."""
@@ -122,7 +124,7 @@ def evaluate(
 
 
 def _evaluate(
-    plan: Plan, panel: Panel, values: np.ndarray, wanted: np.ndarray | None, threads: int, run_each: "RunEach"
+    plan: Plan, panel: Panel, values: np.ndarray, wanted: np.ndarray | None, threads: int, run_each: RunEach
 ) -> None:
     graph, n_rows, places = plan.graph, panel.n_rows, panel.places
     if wanted is not None:
@@ -146,10 +148,6 @@ def _evaluate(
         shares = np.array_split(blocks, min(SHARES * threads, len(blocks)) if threads > 1 else 1)
         _run(program, inputs, kept, values, shares, places, graph.rules, run_each)
         known.update(zip(program.kept, kept, strict=True))
-
-
-RunEach = Callable[[Callable[[Any], None], Iterable[Any]], Any]
-"""Calls a function with each item and waits for all."""
 
 
 @contextmanager

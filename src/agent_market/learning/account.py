@@ -8,7 +8,7 @@ import pandas as pd
 
 from agent_market.learning.samples import FeatureTensor, Samples
 from agent_market.market.execution import OPEN, ExecutionPrices
-from agent_market.trading.env import EnvOptions, MarketArrays, build_market
+from agent_market.trading.env import EnvOptions, EpisodeMarket, build_market
 from agent_market.trading.env.replay import replay_positions
 
 ENSEMBLE = "ensemble"
@@ -85,7 +85,7 @@ class _Grid:
     n_pairs: int
 
     @classmethod
-    def of(cls, market: MarketArrays, rows: np.ndarray) -> "_Grid":
+    def of(cls, market: EpisodeMarket, rows: np.ndarray) -> "_Grid":
         codes, pair = np.unique(market.pair.codes[rows], return_inverse=True)
         dates = pd.DatetimeIndex(np.unique(market.date[rows])).tz_localize(None).tz_localize("UTC")
         return cls(dates, pair, dates.get_indexer(market.date[rows]), len(codes))
@@ -103,7 +103,7 @@ class _Grid:
 
 def _market(
     predictions: pd.DataFrame, candles: pd.DataFrame, funding: pd.DataFrame | None, timeframe: str
-) -> MarketArrays:
+) -> EpisodeMarket:
     """The market that the predictions are about; the policy has looked at it already, so it has no features."""
     pairs = predictions["pair"].astype(str).unique()
     there = candles[candles["pair"].astype(str).isin(pairs)].reset_index(drop=True)
@@ -114,7 +114,7 @@ def _market(
     return build_market(Samples(tensor, rows))
 
 
-def _returns(market: MarketArrays, rows: np.ndarray) -> np.ndarray:
+def _returns(market: EpisodeMarket, rows: np.ndarray) -> np.ndarray:
     """What the price did from the next open to the one after (n,); 0 at the two last rows of each stretch."""
     opens = market.prices[:, OPEN]
     returns = np.zeros(len(opens))

@@ -181,7 +181,8 @@ class BacktestOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _asks_for_nothing_else(cls, block: Any) -> Any:
-        for name in NOT_MODELLED.keys() & set(block if isinstance(block, dict) else ()):
+        name = next((name for name in NOT_MODELLED if isinstance(block, dict) and name in block), None)
+        if name:
             raise ValueError(
                 f"{name} is {block[name]!r}, but the embedded engine does not know {NOT_MODELLED[name]}; take it out, "
                 "or export the model with `kedro freqtrade export` and backtest it in freqtrade with that setting"

@@ -21,7 +21,7 @@ def pack_signals(
     *,
     size: np.ndarray | None = None,
 ) -> Signals:
-    """Signals given as arrays, as `run_arrays` and `sweep_arrays` take them.
+    """Signals given as arrays, as `run_arrays` takes them.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from agent_market.adapters.stable_baselines3.state import capture, restore
 from agent_market.adapters.stable_baselines3.vec_env import VecTradingEnv
 from agent_market.adapters.torch.checkpoint import Checkpoint, Tensors, fit_fingerprint, named, within
 from agent_market.errors import ModelError
-from agent_market.trading.env import MarketArrays, TradingCore, build_market
+from agent_market.trading.env import EpisodeMarket, TradingCore, build_market
 from agent_market.trading.env.replay import replay_positions
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Task:
     """What all seeds of a fit share: the options, and the markets of the training and the validation rows."""
 
     options: Options
-    train: MarketArrays
+    train: EpisodeMarket
     valid: "Samples | None"
-    valid_market: MarketArrays | None
+    valid_market: EpisodeMarket | None
 
 
 def fit_ensemble(

@@ -5,14 +5,14 @@
 
 from typing import Any
 
-from agent_market.trading.env.arrays import MarketArrays, build_market
+from agent_market.trading.env.arrays import EpisodeMarket, build_market
 from agent_market.trading.env.core import Steps, TradingCore
 from agent_market.trading.env.options import EnvOptions
 from agent_market.trading.env.table import Path, action_table, evaluate_table
 
 __all__ = [
     "EnvOptions",
-    "MarketArrays",
+    "EpisodeMarket",
     "Path",
     "PortfolioEnv",
     "Steps",

@@ -16,7 +16,7 @@ LOOK_AHEAD = 2
 
 
 @dataclass(frozen=True)
-class MarketArrays:
+class EpisodeMarket:
     """Read-only arrays of a panel, shared by all episodes; rows are those of the feature tensor, which is not copied.
 
     features: (n_rows, n_features) float32, known at the close of each row.
@@ -51,7 +51,7 @@ class MarketArrays:
         return bounds
 
 
-def build_market(samples: "Samples") -> MarketArrays:
+def build_market(samples: "Samples") -> EpisodeMarket:
     """The market that the rows of `samples` show; episodes stay inside of them.
 
     Only windows of features reach back before the rows, never across pairs or holes. Of the two last rows of a stretch
@@ -69,7 +69,7 @@ def build_market(samples: "Samples") -> MarketArrays:
     stretches = np.column_stack([first, last + 1, starts[first]])
     features = np.ascontiguousarray(tensor.values, dtype=np.float32)
     _check_known(features, rows, tensor)
-    return MarketArrays(
+    return EpisodeMarket(
         features=_read_only(features),
         prices=_read_only(execution.prices),
         funding=_read_only(execution.funding),

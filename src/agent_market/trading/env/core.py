@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent_market.errors import ParameterError
-from agent_market.trading.env.arrays import LOOK_AHEAD, MarketArrays
+from agent_market.trading.env.arrays import LOOK_AHEAD, EpisodeMarket
 from agent_market.trading.env.kernels import ACCOUNT, HOLDING, TERMS, begin, observe, step_all
 from agent_market.trading.env.options import EnvOptions
 from agent_market.trading.options import BacktestOptions
@@ -39,7 +39,7 @@ class TradingCore:
     An observation is the window of features, oldest candle first, then the position, and what else the options show.
     """
 
-    def __init__(self, market: MarketArrays, options: EnvOptions, n_envs: int = 1, *, seed: int = 0) -> None:
+    def __init__(self, market: EpisodeMarket, options: EnvOptions, n_envs: int = 1, *, seed: int = 0) -> None:
         self.market, self.options, self.n_envs = market, options, n_envs
         self.rows = self._rows()  # (stretches, pairs, 2): first row of decisions, and one after the last
         self.n_pairs = self.rows.shape[1]

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 
 from agent_market.errors import DataError, ParameterError
-from agent_market.trading.env.arrays import LOOK_AHEAD, MarketArrays
+from agent_market.trading.env.arrays import LOOK_AHEAD, EpisodeMarket
 from agent_market.trading.env.core import TradingCore
 from agent_market.trading.env.options import EnvOptions
 from agent_market.trading.env.single import TradingEnv
@@ -23,7 +23,7 @@ class PortfolioCore(TradingCore):
     Raises ParameterError unless `actions` is continuous, DataError if the pairs have no candles in common.
     """
 
-    def __init__(self, market: MarketArrays, options: EnvOptions, n_envs: int = 1, *, seed: int = 0) -> None:
+    def __init__(self, market: EpisodeMarket, options: EnvOptions, n_envs: int = 1, *, seed: int = 0) -> None:
         if options.actions != "continuous":
             raise ParameterError(f"a portfolio's actions are weights: set actions to continuous, not {options.actions}")
         super().__init__(market, options, n_envs, seed=seed)
@@ -68,7 +68,7 @@ class PortfolioEnv(TradingEnv):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     action_space: gymnasium.spaces.Box
 
-    def _core(self, market: MarketArrays, options: EnvOptions, seed: int) -> TradingCore:
+    def _core(self, market: EpisodeMarket, options: EnvOptions, seed: int) -> TradingCore:
         return PortfolioCore(market, options, seed=seed)
 
     def _info(self, log_return: float) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class PortfolioEnv(TradingEnv):
         return info | {"weights": core.observe()[0, first : first + core.n_pairs]}
 
 
-def common_rows(market: MarketArrays, window: int) -> np.ndarray:
+def common_rows(market: EpisodeMarket, window: int) -> np.ndarray:
     """The rows in which a portfolio may decide: (stretches, pairs, 2) int64, the first and one after the last.
 
     All pairs have these candles, the `window` behind the first and the two after the last. Raises DataError if there

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from agent_market.trading.env.arrays import MarketArrays
+from agent_market.trading.env.arrays import EpisodeMarket
 from agent_market.trading.env.options import FLAT, EnvOptions
 from agent_market.trading.env.table import Path, evaluate_table, seen_rows
 
 
-def replay_positions(market: MarketArrays, positions: np.ndarray, options: EnvOptions) -> Path:
+def replay_positions(market: EpisodeMarket, positions: np.ndarray, options: EnvOptions) -> Path:
     """The path of an account that follows `positions` (n_rows of the market,), whatever it holds.
 
     Each stretch begins flat. Sizes are taken to the hundredth; as in the backtest they count when a position is opened.

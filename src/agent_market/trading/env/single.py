@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from agent_market.errors import ParameterError
-from agent_market.trading.env.arrays import MarketArrays
+from agent_market.trading.env.arrays import EpisodeMarket
 from agent_market.trading.env.core import TradingCore
 from agent_market.trading.env.options import EnvOptions
 
@@ -64,7 +64,7 @@ class TradingEnv(gymnasium.Env):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
-    def __init__(self, market: MarketArrays, options: EnvOptions | None = None, *, seed: int = 0) -> None:
+    def __init__(self, market: EpisodeMarket, options: EnvOptions | None = None, *, seed: int = 0) -> None:
         self.core = self._core(market, options or EnvOptions(), seed)
         self.observation_space, self.action_space = spaces_of(self.core)
         self.render_mode = None
@@ -96,7 +96,7 @@ class TradingEnv(gymnasium.Env):
         info = self._info(float(done.log_returns[0]))
         return self.core.observe()[0], float(done.rewards[0]), bool(done.terminated[0]), bool(done.truncated[0]), info
 
-    def _core(self, market: MarketArrays, options: EnvOptions, seed: int) -> TradingCore:
+    def _core(self, market: EpisodeMarket, options: EnvOptions, seed: int) -> TradingCore:
         return TradingCore(market, options, seed=seed)
 
     def _info(self, log_return: float) -> dict[str, Any]:

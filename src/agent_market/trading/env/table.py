@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent_market.errors import ParameterError
-from agent_market.trading.env.arrays import MarketArrays
+from agent_market.trading.env.arrays import EpisodeMarket
 from agent_market.trading.env.core import terms_of
 from agent_market.trading.env.kernels import ACCOUNT, HOLDING, begin, walk
 from agent_market.trading.env.options import EnvOptions
@@ -34,7 +34,7 @@ class Path:
         return float(np.nansum(self.log_return))
 
 
-def seen_rows(market: MarketArrays, options: EnvOptions) -> list[np.ndarray]:
+def seen_rows(market: EpisodeMarket, options: EnvOptions) -> list[np.ndarray]:
     """The rows of each stretch that a policy can see: those with a whole window, the two last ones included."""
     first = np.maximum(market.stretches[:, 0], market.stretches[:, 2] + options.window - 1)
     rows = [np.arange(a, b) for a, b in zip(first, market.stretches[:, 1], strict=True) if a < b]
@@ -44,7 +44,7 @@ def seen_rows(market: MarketArrays, options: EnvOptions) -> list[np.ndarray]:
 
 
 def action_table(
-    policy: Callable[[np.ndarray], np.ndarray], market: MarketArrays, options: EnvOptions, *, batch: int = BATCH
+    policy: Callable[[np.ndarray], np.ndarray], market: EpisodeMarket, options: EnvOptions, *, batch: int = BATCH
 ) -> np.ndarray:
     """The best action of a policy in each row that it sees, for each position that it may hold: (rows, levels) int64.
 
@@ -72,7 +72,7 @@ def action_table(
 
 
 def evaluate_table(
-    policy: Callable[[np.ndarray], np.ndarray] | np.ndarray, market: MarketArrays, options: EnvOptions
+    policy: Callable[[np.ndarray], np.ndarray] | np.ndarray, market: EpisodeMarket, options: EnvOptions
 ) -> Path:
     """What a discrete policy does, and earns, in all rows of a market; each stretch begins flat.
 
