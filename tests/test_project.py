@@ -111,16 +111,19 @@ def test_a_run_ends_with_the_leaderboard_and_the_path_of_the_report(data):
     console = (data / "console.txt").read_text()
     for model in [*MODELS, "buy_and_hold", "always_flat"]:
         assert model in console
-    path = re.search(r"Report: (.*report\.html)", console).group(1)
-    assert Path(path) == only_version(data, "08_reporting/report.html")
+    path = re.search(r"Report: (.*index\.html)", console).group(1)
+    assert Path(path) == only_version(data, "08_reporting/report") / "index.html"
 
 
 def test_the_report_asks_nothing_of_the_network(data):
-    page = only_version(data, "08_reporting/report.html").read_text()
-    without_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
-    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", without_scripts)
-    assert re.findall(r"<script[^>]*\bsrc=", page) == []
-    assert len(page) < 8e6
+    folder = only_version(data, "08_reporting/report")
+    pages = {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*.html")}
+    assert set(pages) == {"index.html", *(f"models/{model}.html" for model in MODELS)}
+    for page in pages.values():
+        without_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+        assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", without_scripts)
+        assert set(re.findall(r'<script[^>]*\bsrc="([^"]*)"', page)) <= {"plotly.js", "../plotly.js"}
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 8e6
 
 
 def test_predictions_are_of_test_rows_only(data):
@@ -153,7 +156,8 @@ def test_the_leaderboard_has_every_model_and_benchmark(data):
     assert spread.loc[STAGES["dl_training"] + STAGES["rl_training"]].notna().all(axis=None)
     assert spread.loc[STAGES["ml_training"]].isna().all(axis=None)
     assert re.search(
-        r"± 0\.\d+<span class=\"interval\">over 2 seeds", only_version(data, "08_reporting/report.html").read_text()
+        r"± 0\.\d+<span class=\"interval\">over 2 seeds",
+        (only_version(data, "08_reporting/report") / "index.html").read_text(),
     )
 
 
@@ -166,7 +170,7 @@ def test_a_policy_is_judged_by_window_and_seed(data):
     contract = json.loads((only_version(data, "06_models/ppo/model") / "adapter.json").read_text())
     assert contract["gate"] == gate
     assert not gate["passed"], "two windows and two seeds are too few to tell"
-    page = only_version(data, "08_reporting/report.html").read_text()
+    page = (only_version(data, "08_reporting/report") / "index.html").read_text()
     assert "ppo does not pass (intervals there; seeds there" in page
     for seed in ("ensemble", "seed0"):
         net = intervals.loc[(intervals["fold"] == 0) & (intervals["seed"] == seed), "net"].item()

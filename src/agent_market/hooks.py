@@ -151,8 +151,8 @@ class SummaryHooks:
         if "feedback" in made:
             console.print(catalog.load("feedback")["verdict"]["sentence"], style="bold", highlight=False)
         if "report" in made:
-            path = catalog["report"]._get_load_path()  # Kedro has no public way to ask a dataset where it lies
-            console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+            folder = catalog["report"]._get_load_path()  # Kedro has no public way to ask a dataset where it lies
+            console.print(f"Report: {folder}/index.html", soft_wrap=True, highlight=False)
 
 
 def _table(leaderboard: Any) -> Table:

@@ -1,16 +1,21 @@
 import html.parser
 import json
+import posixpath
 import re
 import shutil
 import subprocess
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 import plotly.offline
 import pytest
 
+from agent_market.datasets import ReportDataset
+from agent_market.errors import DataError
 from agent_market.evaluation import build_feedback, build_leaderboard, monthly_figure, render_report, run_caveats
 from agent_market.evaluation.formatting import flatten, format_interval, format_probability, format_value
+from agent_market.evaluation.sections import Section, Table, page_names
 
 RUN = {
     "market_source": "simulated",
@@ -25,7 +30,8 @@ QUALITY = pd.DataFrame({"pair": ["P0/USDT"], "gaps": [3], "share_filled": [0.012
 ENGINES = pd.DataFrame({"model": ["ridge"], "trades_embedded": [10], "trades_freqtrade": [11], "agree": [False]})
 
 
-def render(small, **changes):
+def report(small, **changes):
+    """All files of the report of a small run."""
     parts = {
         "leaderboard": small.leaderboard,
         "verdicts": small.verdicts,
@@ -38,6 +44,11 @@ def render(small, **changes):
     return render_report(**(parts | changes))
 
 
+def render(small, **changes):
+    """Its index page."""
+    return report(small, **changes)["index.html"]
+
+
 def test_the_spread_over_seeds_stands_on_the_leaderboard(small_run):
     name = small_run.leaderboard["model"].iloc[0]
     spread = {"rank_ic_seed_mean": 0.034, "rank_ic_seed_std": 0.0042, "n_seeds": 3}
@@ -46,18 +57,24 @@ def test_the_spread_over_seeds_stands_on_the_leaderboard(small_run):
     page = render(small_run, leaderboard=table, figures={})
     assert '0.0340 ± 0.0042<span class="interval">over 3 seeds</span>' in page
     assert "RankIC of seeds" in page
-    assert "± " not in render(small_run, figures={}).replace(plotly.offline.get_plotlyjs(), "")
+    assert "0.0340 ± 0.0042 over 3 seeds" in report(small_run, leaderboard=table)[f"models/{name}.html"]
+    assert "± " not in render(small_run, figures={})
+
+
+def sections_of(small):
+    """A part of a model's page with all of the small run's figures."""
+    table = Table(QUALITY, "Pairs <i>of it</i>", "how to read it")
+    return {model: [Section("What it did", ["A sentence."], small.figures, [table])] for model in small.verdicts}
 
 
 @pytest.fixture(scope="module")
-def page(small_run):
-    return render(small_run)
+def files(small_run):
+    return report(small_run, model_sections=sections_of(small_run), model_doubts={"ridge": ["It is a toy."]})
 
 
 @pytest.fixture(scope="module")
-def markup(page):
-    """The page without Plotly's own source text."""
-    return page.replace(plotly.offline.get_plotlyjs(), "")
+def markup(files):
+    return files["index.html"]
 
 
 class Reader(html.parser.HTMLParser):
@@ -84,15 +101,56 @@ def read(markup):
     return reader
 
 
-def test_the_page_holds_all_it_needs_and_asks_the_network_for_nothing(page, markup):
-    assert page.count(plotly.offline.get_plotlyjs()) == 1
-    assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", markup, re.IGNORECASE)
-    assert "@import" not in markup
-    assert "url(" not in markup
-    policy = next(a["content"] for t, a in read(markup).tags if t == "meta" and "http-equiv" in a)
-    assert policy.startswith("default-src 'none'")
-    assert not {"link", "iframe", "img", "object", "embed"} & {tag for tag, _ in read(markup).tags}
-    assert len(page.encode()) < 8_000_000
+def test_the_folder_holds_all_it_needs_and_asks_the_network_for_nothing(files):
+    assert set(files) == {"index.html", "models/ridge.html", "models/_b_noise_co_b_.html", "plotly.js"}
+    assert files["plotly.js"] == plotly.offline.get_plotlyjs()
+    assert sum(len(text.encode()) for text in files.values()) < 8_000_000
+    for name, page in files.items():
+        if name == "plotly.js":
+            continue
+        assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", page, re.IGNORECASE)
+        assert "@import" not in page
+        assert "url(" not in page
+        tags = read(page).tags
+        policy = next(a["content"] for t, a in tags if t == "meta" and "http-equiv" in a)
+        assert policy.startswith("default-src 'none'")
+        assert not {"link", "iframe", "img", "object", "embed"} & {tag for tag, _ in tags}
+        folder = PurePosixPath(name).parent
+        for tag, attributes in tags:
+            place = attributes.get("src") or attributes.get("href", "#")
+            if not place.startswith("#"):
+                assert posixpath.normpath(folder / place) in files, f"{name}: {tag} leads to {place}"
+
+
+def test_each_model_has_a_page_that_leads_with_its_claim_and_its_doubts(files, small_run):
+    texts = read(files["models/ridge.html"]).texts
+    question = texts.index("Does ridge have an edge after costs, and how sure are we?")
+    assert texts[question + 1] == small_run.verdicts["ridge"]["sentence"]
+    order = [texts.index(text, question) for text in ("✓ yes", "Why it may be wrong", "It is a toy.", "Account")]
+    assert order == sorted(order)
+    for text in (*small_run.caveats, "What it did", "A sentence.", "Pairs <i>of it</i>", "how to read it", "alpha"):
+        assert text in texts
+    assert "It is a toy." not in files["models/_b_noise_co_b_.html"]
+    assert files["models/ridge.html"].count('type="application/json"') == len(small_run.figures)
+
+
+def test_models_whose_pages_would_overwrite_each_other_are_refused():
+    assert page_names(["a_b", "a-b"]) == {"a_b": "models/a_b.html", "a-b": "models/a-b.html"}
+    with pytest.raises(DataError, match="'a b', 'a/b' would have pages of the same name"):
+        page_names(["a b", "a/b"])
+
+
+def test_the_report_leads_with_the_placebo_certificate_or_says_that_it_was_not_run(small_run):
+    texts = read(render(small_run, figures={})).texts
+    assert texts[texts.index("Placebo certificate:") + 1].startswith("not run:")
+    assert texts.index("kedro run --pipelines placebo") < texts.index("Why")
+    said = {"sentence": "2 of 40 placebo runs made a claim.", "passed": True}
+    files = report(small_run, figures={}, certificate=said)
+    for page in (files["index.html"], files["models/ridge.html"]):
+        assert said["sentence"] in page
+        assert "not run" not in page.replace(small_run.caveats[1], "")
+    assert 'class="certificate passed"' in files["index.html"]
+    assert 'class="certificate failed"' in render(small_run, figures={}, certificate=said | {"passed": False})
 
 
 def test_the_answer_comes_first_and_its_reasons_next(markup, small_run):
@@ -123,8 +181,15 @@ def test_a_script_in_a_name_cannot_run(small_run):
     name = "</script><script>alert(1)</script>"
     table = small_run.leaderboard.assign(model=[name, "b", "c", "d"])
     figure = monthly_figure(small_run.equity.assign(model=name).iloc[:50], starting_balance=1000.0)
-    page = render(small_run, leaderboard=table, figures={name: figure}, title="<img src=x onerror=alert(1)>")
-    page = page.replace(plotly.offline.get_plotlyjs(), "")
+    verdicts = {name: small_run.verdicts["ridge"]}
+    files = report(
+        small_run, leaderboard=table, verdicts=verdicts, figures={name: figure}, title="<img src=x onerror=alert(1)>",
+        model_sections={name: [Section(name, [name], {name: figure}, [Table(table, name, name)])]},
+        model_doubts={name: [name]}, certificate={"sentence": name, "passed": True},
+    )  # fmt: skip
+    del files["plotly.js"]
+    page = "".join(files.values())
+    assert len(files) == 2
     assert "<script>alert" not in page
     assert "<img" not in page
 
@@ -143,7 +208,9 @@ def test_facts_quality_engines_and_caveats_are_told(markup, small_run):
 
 
 def test_a_report_without_figures_and_optional_tables_is_still_one(small_run):
-    page = render(small_run, figures={}, quality=None, engines=None, caveats=[], run={"seed": 1})
+    files = report(small_run, figures={}, quality=None, engines=None, caveats=[], run={"seed": 1})
+    page = files["index.html"]
+    assert "plotly.js" not in files
     assert len(page) < 100_000
     assert "Data quality" not in page
 
@@ -165,22 +232,23 @@ def test_one_pair_one_model_and_very_short_runs_are_reported(evaluated, shape):
 
 def test_a_run_without_models_reports_its_benchmarks():
     table = build_leaderboard({}, {"always_flat": {"total_return": 0.0}})
-    page = render_report(leaderboard=table, verdicts={}, run={}, figures={})
+    page = render_report(leaderboard=table, verdicts={}, run={}, figures={})["index.html"]
     assert "no model was evaluated" in page
 
 
-def test_the_figures_draw_with_no_network(page, tmp_path):
+@pytest.mark.parametrize(("page", "theme"), [("index.html", ""), ("models/ridge.html", "?theme=dark")])
+def test_the_figures_draw_with_no_network(files, small_run, tmp_path, page, theme):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium to open the report with")
-    path = tmp_path / "report.html"
-    path.write_text(page, encoding="utf-8")
+    ReportDataset(filepath=str(tmp_path / "report")).save(files)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=8000"]
     flags += ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    command = [browser, *flags, path.as_uri()]
+    command = [browser, *flags, (tmp_path / "report" / page).as_uri() + theme]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
-    assert shown.stdout.count('class="main-svg"') >= 6
+    assert len(re.findall(r'class="[^"]*js-plotly-plot', shown.stdout)) == len(small_run.figures)
+    assert 'data-theme="dark"' in shown.stdout or not theme
     assert "Content Security Policy" not in shown.stderr
     assert "Uncaught" not in shown.stderr
 

@@ -2,7 +2,8 @@
 
 from agent_market.datasets.freqtrade_archive import FreqtradeArchiveDataset
 from agent_market.datasets.panel import PanelDataset
+from agent_market.datasets.report import ReportDataset
 from agent_market.datasets.text import HTMLReportDataset
 from agent_market.datasets.trained_model import TrainedModelDataset
 
-__all__ = ["FreqtradeArchiveDataset", "HTMLReportDataset", "PanelDataset", "TrainedModelDataset"]
+__all__ = ["FreqtradeArchiveDataset", "HTMLReportDataset", "PanelDataset", "ReportDataset", "TrainedModelDataset"]

@@ -65,6 +65,34 @@ def leaderboard_cells(leaderboard: pd.DataFrame) -> dict[str, Any]:
     return {"columns": columns, "rows": rows}
 
 
+MERITS: dict[str, tuple[str, ...]] = {
+    "Account": (
+        "total_return", "annual_return", "sharpe", "sortino", "calmar", "max_drawdown", "exposure", "turnover",
+    ),
+    "Predictions": ("rank_ic", "rank_ic_t", "rank_ic_seed_mean", "ic", "r2_oos", "hit_rate"),
+    "Trades": ("trades", "win_rate", "profit_factor", "freqtrade_trades", "freqtrade_total_return", "engines_agree"),
+}  # fmt: skip
+"""Columns of the leaderboard that a model's own page shows, by subject."""
+
+
+def model_merits(row: pd.Series) -> dict[str, dict[str, str]]:
+    """One model's figures on the leaderboard by subject, name → text; those without a value are left out."""
+    merits = {}
+    for subject, names in MERITS.items():
+        known = [name for name in names if name in row and pd.notna(row[name])]
+        merits[subject] = {LEADERBOARD_COLUMNS[name].title: _with_interval(row, name) for name in known}
+    return {subject: values for subject, values in merits.items() if values}
+
+
+def _with_interval(row: pd.Series, name: str) -> str:
+    kind = LEADERBOARD_COLUMNS[name].format
+    text = format_value(row[name], kind)
+    if name == "rank_ic_seed_mean":
+        return f"{format_spread(row[name], row['rank_ic_seed_std'])} {_over_seeds(row['n_seeds'])}"
+    ends = _WITH_INTERVAL.get(name)
+    return f"{text} {format_interval(row[ends[0]], row[ends[1]], kind)}".rstrip() if ends else text
+
+
 def table_cells(table: pd.DataFrame) -> dict[str, Any]:
     """Any table as titles and rows of text, numbers marked for aligning."""
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]

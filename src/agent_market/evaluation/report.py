@@ -1,7 +1,8 @@
-"""One HTML page that tells a trader what came out of a run, readable with no network."""
+"""A folder of HTML pages that tell a trader what came out of a run, readable with no network.
 
-import functools
-import json
+`index.html` compares the models, `models/<model>.html` tells all about one, and `plotly.js` draws for all of them.
+"""
+
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,15 @@ from agent_market.evaluation.formatting import (
     format_probability,
     format_value,
     leaderboard_cells,
+    model_merits,
     table_cells,
 )
 from agent_market.evaluation.leaderboard import LEADERBOARD_COLUMNS
 from agent_market.evaluation.policies import gate_sentences, gate_table, interval_table
+from agent_market.evaluation.sections import Section, figure_views, page_names, section_views, template
 from agent_market.evaluation.verdict import ALPHA_SHARPE, RANK_IC, overall_verdict
 
 if TYPE_CHECKING:
-    import jinja2
     import plotly.graph_objects as go
 
 FOLDED_FACTS = ("parameters", "versions")
@@ -56,56 +58,101 @@ def render_report(
     gates: pd.DataFrame | None = None,
     intervals: pd.DataFrame | None = None,
     caveats: Sequence[str] = (),
+    certificate: Mapping[str, Any] | None = None,
+    sections: Sequence[Section] = (),
+    model_sections: Mapping[str, Sequence[Section]] | None = None,
+    model_doubts: Mapping[str, Sequence[str]] | None = None,
+    runs_page: str | None = None,
     title: str = "agent_market report",
-) -> str:
-    """The whole report as one HTML page that makes no network request; below 8 MB with Plotly inlined once.
+) -> dict[str, str]:
+    """The whole report as files of one folder, path → text; no page makes a network request.
+
+    Plotly's source is 4.5 MB and stands beside the pages once. With series bucketed, as figures here have them, the
+    whole folder stays below 8 MB.
 
     Args:
         leaderboard: as of `build_leaderboard`.
-        verdicts: as of `edge_verdict`.
+        verdicts: as of `edge_verdict`; each model in it has a page.
         run: what was run: plain values, and parts (dicts or tables) such as market, costs, folds, parameters,
             versions; shown in this order.
-        figures: name → figure, shown in this order.
+        figures: heading → figure of all models beside one another, shown in this order.
         quality: the data-quality table, one row per pair.
         engines: the embedded backtest beside freqtrade, one row per model.
         gates: the checks of each policy's go-live gate: model, check, value, limit, passed; None without policies.
         intervals: what each policy's test windows and seeds brought, as of `account_policy`, with its model.
         caveats: sentences, as of `run_caveats`.
-        title: of the page.
+        certificate: of the placebo run for this data, with which the report leads: `sentence` and `passed`; None where
+            it has not been run.
+        sections: further parts of the index page, below its figures.
+        model_sections: model → the parts of its page.
+        model_doubts: model → why its claim (or the lack of one) may be wrong, before the run's caveats.
+        runs_page: where the index of all runs lies, seen from the report's folder.
+        title: of the pages.
     """
-    from plotly.offline import get_plotlyjs
-
-    return _template().render(
-        title=title,
+    pages = page_names([model for model in leaderboard["model"] if model in verdicts])
+    common = {
+        "title": title,
+        "certificate": certificate,
+        "reason_level": format_value(1.0 - next((v["level"] for v in verdicts.values()), 0.05), "percent"),
+        "glossary": _glossary(),
+    }
+    views = section_views(sections)
+    index = template("report.html.j2").render(
+        **common,
         verdict=overall_verdict(verdicts),
-        reasons=[_reason(model, verdicts[model]) for model in leaderboard["model"] if model in verdicts],
-        reason_level=format_value(1.0 - next((v["level"] for v in verdicts.values()), 0.05), "percent"),
+        reasons=[_reason(model, verdicts[model]) | {"page": page} for model, page in pages.items()],
         caveats=list(caveats),
         leaderboard=leaderboard_cells(leaderboard),
+        pages=pages,
         facts=_facts(run),
         quality=None if quality is None else table_cells(quality),
         engines=None if engines is None else table_cells(engines),
         gates=None if gates is None else table_cells(gate_table(gates)),
         gate_sentences=[] if gates is None else gate_sentences(gates),
         intervals=None if intervals is None else table_cells(interval_table(intervals)),
-        figures=[{"name": name, "json": _script_json(figure)} for name, figure in figures.items()],
-        glossary=_glossary(),
-        plotlyjs=get_plotlyjs(),
+        figures=figure_views(figures),
+        sections=views,
+        has_figures=bool(figures) or any(view["figures"] for view in views),
+        runs_page=runs_page,
     )
+    files = {"index.html": index}
+    rows = leaderboard.set_index("model")
+    options = run.get("parameters", {}).get("models", {})
+    for model, page in pages.items():
+        files[page] = _model_page(
+            common,
+            _reason(model, verdicts[model]),
+            row=rows.loc[model],
+            doubts=[*(model_doubts or {}).get(model, ()), *caveats],
+            sections=section_views((model_sections or {}).get(model, ())),
+            options=flatten(dict(options.get(model, {}))),
+        )
+    if any("plotly.js" in page for page in files.values()):
+        from plotly.offline import get_plotlyjs
+
+        files["plotly.js"] = get_plotlyjs()
+    return files
 
 
-@functools.cache
-def _template() -> "jinja2.Template":
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("agent_market.evaluation", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _model_page(
+    common: Mapping[str, Any],
+    reason: Mapping[str, Any],
+    *,
+    row: pd.Series,
+    doubts: Sequence[str],
+    sections: list[dict[str, Any]],
+    options: Mapping[str, str],
+) -> str:
+    return template("model.html.j2").render(
+        **common,
+        model=reason["model"],
+        reason=reason,
+        doubts=doubts,
+        merits=model_merits(row),
+        sections=sections,
+        options=options,
+        has_figures=any(section["figures"] for section in sections),
     )
-    return environment.get_template("report.html.j2")
 
 
 def _reason(model: str, verdict: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,9 +188,3 @@ def _facts(run: Mapping[str, Any]) -> dict[str, Any]:
 def _glossary() -> dict[str, str]:
     columns = {c.title: c.meaning for c in LEADERBOARD_COLUMNS.values()}
     return dict(sorted((columns | GLOSSARY).items(), key=lambda item: item[0].lower()))
-
-
-def _script_json(figure: "go.Figure") -> str:
-    """A figure as JSON that cannot end the script element it stands in."""
-    text = json.dumps(json.loads(figure.to_json()), separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

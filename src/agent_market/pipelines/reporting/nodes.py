@@ -176,8 +176,8 @@ def write_report(
     gate_checks: pd.DataFrame,
     policy_intervals: pd.DataFrame,
     *figures: go.Figure,
-) -> str:
-    """The report: one HTML page that needs no network."""
+) -> dict[str, str]:
+    """The report: a folder of HTML pages that need no network, one of each model and one that compares them."""
     run = {name: part for name, part in run_facts.items() if name != "caveats"}
     run["folds"] = pd.DataFrame(run["folds"])
     return evaluation.render_report(
