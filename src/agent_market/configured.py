@@ -5,6 +5,8 @@ Without a session (`kedro registry list`, `kedro viz`) the configuration is read
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from agent_market.adapters import stage_of
 from agent_market.errors import ParameterError
 from agent_market.parameters import Parameters, known_keys
 
-_loader: OmegaConfigLoader | None = None
+_loader: "OmegaConfigLoader | _Given | None" = None
 
 
 class ConfiguredHooks:
@@ -31,6 +33,25 @@ class ConfiguredHooks:
         global _loader
         _loader = context.config_loader
         check_parameters(_loader)
+
+
+@contextmanager
+def configured_as(parameters: dict[str, Any]) -> Iterator[None]:
+    """Within it, pipelines are built for this tree of parameters instead of the session's."""
+    global _loader
+    before, _loader = _loader, _Given(parameters)
+    try:
+        yield
+    finally:
+        _loader = before
+
+
+class _Given(dict):
+    """Parameters that stand in no file, in place of a config loader."""
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        super().__init__(parameters=parameters)
+        self.runtime_params = parameters
 
 
 def models_of(stage: str) -> list[str]:
@@ -48,7 +69,7 @@ def scores_features() -> bool:
     return check_parameters(_configuration()).selection.enabled
 
 
-def check_parameters(loader: OmegaConfigLoader) -> Parameters:
+def check_parameters(loader: "OmegaConfigLoader | _Given") -> Parameters:
     """The parameters as typed blocks.
 
     Raises:
@@ -67,7 +88,7 @@ def _models() -> dict[str, Any]:
     return loader["parameters"]["models"]
 
 
-def _configuration() -> OmegaConfigLoader:
+def _configuration() -> "OmegaConfigLoader | _Given":
     # A loader that has not read anything yet is an empty, falsy mapping: only None means that there is none.
     loader = _loader
     if loader is None:
@@ -75,7 +96,7 @@ def _configuration() -> OmegaConfigLoader:
     return loader
 
 
-def _explain(loader: OmegaConfigLoader, problem: Any) -> str:
+def _explain(loader: "OmegaConfigLoader | _Given", problem: Any) -> str:
     path = _without_tags(tuple(str(part) for part in problem["loc"]), loader["parameters"])
     name, place = ".".join(path), _place(loader, path)
     if problem["type"] == "extra_forbidden":
@@ -99,10 +120,10 @@ def _without_tags(path: tuple[str, ...], parameters: Any) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _place(loader: OmegaConfigLoader, path: tuple[str, ...]) -> str:
+def _place(loader: "OmegaConfigLoader | _Given", path: tuple[str, ...]) -> str:
     """Where a parameter is set: the command line, or the file of the strongest environment that has it."""
     if _holds(loader.runtime_params or {}, path):
-        return "--params"
+        return "--params" if not isinstance(loader, _Given) else "given"
     source = Path(loader.conf_source)
     for env in dict.fromkeys([loader.env or loader.default_run_env, loader.base_env]):
         for file in sorted((source / str(env)).rglob("parameters*/**/*.y*ml")) + sorted(

@@ -20,6 +20,7 @@ from agent_market.trading.options import BacktestOptions
 RESERVED = {
     "always_flat",
     "backtest",
+    "break_even_costs",
     "buy_and_hold",
     "candles",
     "engine_comparison",
@@ -30,6 +31,8 @@ RESERVED = {
     "leaderboard",
     "market",
     "run_facts",
+    "significance",
+    "stability",
     "trading_metrics",
     "training",
     "verdicts",

@@ -1,6 +1,7 @@
 """What predictions and backtests are worth: metrics, their errors, a verdict, figures and the report."""
 
 from agent_market.evaluation.caveats import run_caveats
+from agent_market.evaluation.evidence import alpha_returns, weigh_evidence
 from agent_market.evaluation.feedback import build_feedback
 from agent_market.evaluation.figures import (
     equity_figure,
@@ -18,6 +19,7 @@ from agent_market.evaluation.metrics import (
     monthly_returns,
     trading_metrics,
 )
+from agent_market.evaluation.overfitting import overfitting_probability
 from agent_market.evaluation.policies import gate_sentences, gate_table, interval_table
 from agent_market.evaluation.prediction import (
     fold_ic,
@@ -27,6 +29,12 @@ from agent_market.evaluation.prediction import (
     quantile_returns,
 )
 from agent_market.evaluation.report import render_report
+from agent_market.evaluation.sharpe import (
+    deflated_sharpe,
+    expected_best_sharpe,
+    minimum_track_record,
+    probabilistic_sharpe,
+)
 from agent_market.evaluation.significance import (
     mean_interval,
     newey_west,
@@ -34,16 +42,21 @@ from agent_market.evaluation.significance import (
     overlap_lags,
     stationary_bootstrap,
 )
+from agent_market.evaluation.stability import profit_by_part, stability_metrics
+from agent_market.evaluation.superiority import superiority_test
 from agent_market.evaluation.verdict import edge_verdict, overall_verdict
 
 __all__ = [
     "BENCHMARKS",
     "LEADERBOARD_COLUMNS",
+    "alpha_returns",
     "build_feedback",
     "build_leaderboard",
     "daily_returns",
+    "deflated_sharpe",
     "edge_verdict",
     "equity_figure",
+    "expected_best_sharpe",
     "fold_ic",
     "gate_sentences",
     "gate_table",
@@ -55,18 +68,25 @@ __all__ = [
     "importance_shares",
     "interval_table",
     "mean_interval",
+    "minimum_track_record",
     "monthly_figure",
     "monthly_returns",
     "newey_west",
     "optimal_block_length",
     "overall_verdict",
+    "overfitting_probability",
     "overlap_lags",
     "prediction_metrics",
+    "probabilistic_sharpe",
+    "profit_by_part",
     "quantile_figure",
     "quantile_returns",
     "render_report",
     "run_caveats",
+    "stability_metrics",
     "stationary_bootstrap",
+    "superiority_test",
     "to_jsonable",
     "trading_metrics",
+    "weigh_evidence",
 ]

@@ -30,6 +30,20 @@ LEADERBOARD_COLUMNS: dict[str, Column] = {
     "sharpe": Column("Sharpe", "ratio", "annualised mean over deviation of daily net returns"),
     "sharpe_low": Column("Sharpe, low", "ratio", "lower end of the 95 % bootstrap interval of the Sharpe ratio"),
     "sharpe_high": Column("Sharpe, high", "ratio", "upper end of that interval"),
+    "dsr": Column(
+        "Deflated Sharpe",
+        "percent",
+        "chance that the Sharpe ratio is above that of the best of all trials without skill",
+    ),
+    "alpha_dsr": Column(
+        "Deflated alpha Sharpe", "percent", "the same of the returns that buy-and-hold does not explain"
+    ),
+    "min_track_days": Column(
+        "Days needed",
+        "count",
+        "daily returns of this kind until the Sharpe ratio is above zero with 95 %; none if never",
+    ),
+    "trials": Column("Trials", "count", "how often the model was tuned on other options, itself included"),
     "sortino": Column("Sortino", "ratio", "annualised mean over downside deviation of daily net returns, all days"),
     "calmar": Column("Calmar", "ratio", "annual return over the size of the deepest drawdown"),
     "max_drawdown": Column("Max drawdown", "percent", "deepest fall of marked-to-market equity from its peak"),
@@ -50,6 +64,13 @@ LEADERBOARD_COLUMNS: dict[str, Column] = {
     "trades": Column("Trades", "count", "closed trades"),
     "exposure": Column("Exposure", "percent", "mean gross value of open positions over equity"),
     "turnover": Column("Turnover", "ratio", "traded value per year over mean equity; 1 is one whole account"),
+    "break_even_cost": Column(
+        "Break-even cost", "percent", "fee and slippage per side at which the mean net return is zero; none if it loses"
+    ),
+    "months_positive": Column("Months up", "percent", "calendar months with a gain"),
+    "return_without_best_pair": Column(
+        "Without best pair", "percent", "total return less the profit of the pair that earned most"
+    ),
     "fit_steps": Column("Fit steps", "ratio", "trees or epochs that the fit of a fold took, on average"),
     "warm_start": Column("Warm start", "flag", "whether each fold goes on from the model of the fold before"),
     "freqtrade_trades": Column("freqtrade: trades", "count", "trades of freqtrade's own backtest"),

@@ -130,16 +130,22 @@ def stationary_bootstrap(
     n = len(strategy)
     if block is None:
         block = max(optimal_block_length(strategy), MIN_BLOCK_DAYS)
-    terms = np.stack([strategy, market, strategy**2, market**2, strategy * market])  # (5, n)
-    rng = np.random.default_rng(seed)
-    moments = [
-        terms[:, _stationary_indices(rng, n, block, min(_CHUNK, repetitions - done))].mean(axis=2)
-        for done in range(0, repetitions, _CHUNK)
-    ]
-    draws = _sharpe_ratios(np.concatenate(moments, axis=1), n, periods)
-    sample = _sharpe_ratios(terms.mean(axis=1, keepdims=True), n, periods)
+    terms = np.stack([strategy, market, strategy**2, market**2, strategy * market], axis=1)  # (n, 5)
+    moments = resampled_means(terms, np.random.default_rng(seed), block, repetitions)
+    draws = _sharpe_ratios(moments.T, n, periods)
+    sample = _sharpe_ratios(terms.mean(axis=0)[:, None], n, periods)
     sharpe, alpha_sharpe, alpha, beta = (float(value[0]) for value in sample)
     return BootstrapSharpe(sharpe, alpha_sharpe, alpha, beta, draws[0], draws[1], float(block))
+
+
+def resampled_means(table: np.ndarray, rng: np.random.Generator, block: float, repetitions: int) -> np.ndarray:
+    """Means (repetitions, k) of stationary resamples of the rows of a table (n, k), the same rows for all columns."""
+    columns = np.ascontiguousarray(table.T)
+    means = [
+        columns[:, _stationary_indices(rng, len(table), block, min(_CHUNK, repetitions - done))].mean(axis=2)
+        for done in range(0, repetitions, _CHUNK)
+    ]
+    return np.concatenate(means, axis=1).T
 
 
 def optimal_block_length(series: np.ndarray | pd.Series) -> float:

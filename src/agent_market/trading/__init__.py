@@ -3,6 +3,7 @@
 from agent_market.trading.arrays import market_arrays
 from agent_market.trading.baselines import always_flat, buy_and_hold
 from agent_market.trading.compare import compare_trades
+from agent_market.trading.costs import CostSweep, sweep_costs
 from agent_market.trading.engine import ArrayResult, BacktestResult, run_arrays, simulate
 from agent_market.trading.freqtrade import FreqtradeResult, run_freqtrade
 from agent_market.trading.markets import snapshot_markets
@@ -24,6 +25,7 @@ __all__ = [
     "ArrayResult",
     "BacktestOptions",
     "BacktestResult",
+    "CostSweep",
     "CustomRule",
     "FreqtradeResult",
     "PositionRule",
@@ -43,6 +45,7 @@ __all__ = [
     "signals_of",
     "simulate",
     "snapshot_markets",
+    "sweep_costs",
     "sweep_options",
     "sweep_scores",
     "sweep_thresholds",

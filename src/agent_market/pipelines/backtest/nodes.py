@@ -1,5 +1,6 @@
 """Nodes of backtest."""
 
+from math import isfinite
 from typing import Any
 
 import joblib
@@ -62,6 +63,24 @@ def simulate(
     # Engines fill holes with stand-ins; an account is valued when there is a market.
     equity = equity[equity["date"].isin(candles["date"])].reset_index(drop=True)
     return _stack({model: result.trades for model, result in results.items()}), equity
+
+
+def sweep_costs(
+    positions: pd.DataFrame,
+    candles: pd.DataFrame,
+    funding_rates: pd.DataFrame,
+    market_snapshot: dict[str, Any],
+    backtest: BacktestOptions,
+    market: MarketOptions,
+) -> tuple[pd.DataFrame, dict[str, float | None]]:
+    """What each model's positions bring at other costs, and the cost per side at which nothing is left (none: None)."""
+    how = {"timeframe": market.timeframe, "trading_mode": market.trading_mode, "trading_days": market.trading_days}
+    swept = {
+        model: trading.sweep_costs(candles, signals_of(table), market_snapshot, backtest, funding=funding_rates, **how)
+        for model, table in positions.groupby("model", sort=False)
+    }
+    break_even = {model: sweep.break_even if isfinite(sweep.break_even) else None for model, sweep in swept.items()}
+    return _stack({model: sweep.curve for model, sweep in swept.items()}), break_even
 
 
 def run_freqtrade(

@@ -3,7 +3,13 @@
 from kedro.pipeline import Node, Pipeline
 
 from agent_market.configured import all_models
-from agent_market.pipelines.backtest.nodes import compare_engines, make_positions, run_freqtrade, simulate
+from agent_market.pipelines.backtest.nodes import (
+    compare_engines,
+    make_positions,
+    run_freqtrade,
+    simulate,
+    sweep_costs,
+)
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -25,6 +31,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="make_positions",
             ),
             Node(simulate, ["positions", *market], ["trades", "equity"], name="simulate"),
+            Node(sweep_costs, ["positions", *market], ["cost_curve", "break_even_costs"], name="sweep_costs"),
             Node(
                 run_freqtrade,
                 ["positions", *market, "params:training"],

@@ -61,10 +61,7 @@ def judge_models(
     **predictions: pd.DataFrame,
 ) -> dict[str, dict[str, Any]]:
     """Whether each model may claim an edge after costs, and how sure that is."""
-    returns = {
-        model: evaluation.daily_returns(account, starting_balance=backtest.starting_balance)
-        for model, account in equity.groupby("model", sort=False)
-    }
+    returns = _daily_returns(equity, backtest)
     rank_ic = {
         model: evaluation.ic_series(table, labels, training.horizon).set_index("date")["rank_ic"]
         for model, table in predictions.items()
@@ -78,15 +75,42 @@ def judge_models(
     )
 
 
+def weigh_evidence(equity: pd.DataFrame, backtest: BacktestOptions, **metrics: dict[str, Any]) -> dict[str, Any]:
+    """How likely the models' results are luck, all that were tried counted; JSON-ready."""
+    returns = _daily_returns(equity, backtest)
+    return evaluation.weigh_evidence(
+        {model: returns[model] for model in metrics},
+        returns["buy_and_hold"],
+        {model: figures.get("trials") or 1 for model, figures in metrics.items()},
+    )
+
+
+def measure_stability(
+    trades: pd.DataFrame, equity: pd.DataFrame, folds: pd.DataFrame, backtest: BacktestOptions
+) -> pd.DataFrame:
+    """What each model and benchmark earned in each third, month, test window and pair."""
+    tables = [
+        evaluation.profit_by_part(
+            trades[trades["model"] == model], account, folds, starting_balance=backtest.starting_balance
+        ).assign(model=model)
+        for model, account in equity.groupby("model", sort=False)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
 def rank_models(
     trading_metrics: dict[str, dict[str, Any]],
     verdicts: dict[str, dict[str, Any]],
+    significance: dict[str, Any],
+    stability: pd.DataFrame,
+    break_even_costs: dict[str, float | None],
     freqtrade_metrics: dict[str, dict[str, Any]],
     engine_comparison: pd.DataFrame,
     **metrics: dict[str, Any],
 ) -> pd.DataFrame:
     """The leaderboard: models and benchmarks side by side, freqtrade's own figures included."""
     agree = _engines_agree(engine_comparison)
+    even = {model: evaluation.stability_metrics(part) for model, part in stability.groupby("model", sort=False)}
     rows = {}
     for model, prediction in metrics.items():
         theirs = freqtrade_metrics.get(model, {})
@@ -94,6 +118,9 @@ def rank_models(
             **prediction,
             **trading_metrics[model],
             **verdicts[model],
+            **significance["models"][model],
+            **even[model],
+            "break_even_cost": break_even_costs[model],
             "freqtrade_trades": theirs.get("total_trades"),
             "freqtrade_total_return": theirs.get("profit_total"),
             "freqtrade_sharpe": theirs.get("sharpe"),
@@ -227,6 +254,13 @@ def stack_importance(importance: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Importance of all models in one table: model, fold, feature, importance."""
     tables = [table.assign(model=model) for model, table in importance.items()]
     return pd.concat(tables, ignore_index=True)[["model", "fold", "feature", "importance"]]
+
+
+def _daily_returns(equity: pd.DataFrame, backtest: BacktestOptions) -> dict[str, pd.Series]:
+    return {
+        model: evaluation.daily_returns(account, starting_balance=backtest.starting_balance)
+        for model, account in equity.groupby("model", sort=False)
+    }
 
 
 def _engines_agree(engine_comparison: pd.DataFrame) -> dict[str, bool]:

@@ -16,9 +16,11 @@ from agent_market.pipelines.reporting.nodes import (
     give_feedback,
     judge_models,
     list_gate_checks,
+    measure_stability,
     measure_trading,
     rank_models,
     stack_intervals,
+    weigh_evidence,
     write_report,
 )
 
@@ -56,10 +58,25 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="judge_models",
             ),
             Node(
+                weigh_evidence,
+                {"equity": "equity", "backtest": "params:backtest", **metrics},
+                "significance",
+                name="weigh_evidence",
+            ),
+            Node(
+                measure_stability,
+                ["trades", "equity", "folds", "params:backtest"],
+                "stability",
+                name="measure_stability",
+            ),
+            Node(
                 rank_models,
                 {
                     "trading_metrics": "trading_metrics",
                     "verdicts": "verdicts",
+                    "significance": "significance",
+                    "stability": "stability",
+                    "break_even_costs": "break_even_costs",
                     "freqtrade_metrics": "freqtrade_metrics",
                     "engine_comparison": "engine_comparison",
                     **metrics,
