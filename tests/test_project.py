@@ -63,6 +63,7 @@ def test_listing_the_pipelines_imports_no_heavy_library():
         "dl_training",
         "feature_store",
         "ml_training",
+        "placebo",
         "reporting",
         "rl_training",
     ]
@@ -82,7 +83,7 @@ def test_every_dataset_is_declared_with_a_version_and_a_layer(pipelines, monkeyp
     with KedroSession.create(PROJECT) as session:
         catalog = session.load_context().catalog
         for name in pipelines["__default__"].datasets():
-            if name.startswith("params:"):
+            if name.startswith("params:") or name == "parameters":
                 continue
             dataset = catalog.get(name)
             assert dataset is not None, name
@@ -141,6 +142,20 @@ def test_both_engines_make_the_same_trades(data):
     assert comparison["model"].tolist() == MODELS
     assert (comparison["trades_freqtrade"] > 0).any()
     assert (comparison["verdict"] == "equal").all()
+
+
+def test_the_report_says_how_likely_its_results_are_luck_and_that_no_certificate_was_made(data):
+    significance = json.loads(only_version(data, "08_reporting/significance.json").read_text())
+    assert set(significance["models"]) == set(MODELS)
+    assert 0.0 <= significance["spa_p"] <= 1.0
+    stability = pd.read_parquet(only_version(data, "08_reporting/stability.parquet"))
+    assert set(stability["part"]) == {"third", "month", "fold", "pair"}
+    curve = pd.read_parquet(only_version(data, "08_reporting/cost_curve.parquet"))
+    assert (curve.groupby("model")["cost"].max() == 3 * curve["cost"][4]).all()
+    assert json.loads(only_version(data, "08_reporting/certificate.json").read_text()) == {}
+    page = (only_version(data, "08_reporting/report") / "index.html").read_text()
+    assert "not run: <code>kedro run --pipelines placebo</code>" in page
+    assert "How likely it is luck" in page
 
 
 def test_the_leaderboard_has_every_model_and_benchmark(data):

@@ -1,12 +1,16 @@
 """The whole tree of parameters, so that a typo anywhere is an error before anything runs."""
 
+import hashlib
+import json
 import types
+from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from agent_market.adapters import ModelOptions, parse_model_options
 from agent_market.errors import ParameterError
+from agent_market.evaluation.placebo import PlaceboOptions
 from agent_market.factors.options import FeatureOptions
 from agent_market.learning.folds import FoldOptions
 from agent_market.learning.gate import GateOptions
@@ -74,6 +78,26 @@ class Parameters(Options):
     backtest: BacktestOptions
     gate: GateOptions = GateOptions()
     selection: SelectionOptions = SelectionOptions()
+    placebo: PlaceboOptions = PlaceboOptions()
+
+
+CHANGE_NOTHING = {
+    "placebo": True,
+    "selection": True,
+    "features": {"append", "threads"},
+    "training": {"n_jobs", "backend", "checkpoints"},
+    "backtest": {"freqtrade", "freqtrade_runner"},
+}
+"""Parameters that results do not depend on."""
+
+
+def digest_of(parameters: Parameters, models: Sequence[str]) -> str:
+    """A short hash of all that the results of some models depend on beside their candles; equal for equal results."""
+    tree = parameters.model_dump(mode="json", exclude=CHANGE_NOTHING | {"models": True})
+    tree["models"] = {
+        name: parameters.models[name].model_dump(mode="json") for name in sorted(models) if name in parameters.models
+    }
+    return hashlib.blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def known_keys(path: tuple[str, ...], parameters: dict[str, Any]) -> list[str]:

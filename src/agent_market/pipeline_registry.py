@@ -1,11 +1,14 @@
-"""The project's pipelines: one per folder of `pipelines`, all together in `__default__`."""
+"""The project's pipelines: one per folder of `pipelines`, in `__default__` all but those that run on demand."""
 
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
+
+ON_DEMAND = ("placebo",)
+"""Pipelines that run only when they are named."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
     """Pipelines by name."""
     pipelines = find_pipelines(raise_errors=True)
-    pipelines["__default__"] = sum(pipelines.values())
+    pipelines["__default__"] = sum(part for name, part in pipelines.items() if name not in ON_DEMAND)
     return pipelines

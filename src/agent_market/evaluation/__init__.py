@@ -14,12 +14,14 @@ from agent_market.evaluation.figures import (
 )
 from agent_market.evaluation.jsonable import to_jsonable
 from agent_market.evaluation.leaderboard import BENCHMARKS, LEADERBOARD_COLUMNS, build_leaderboard
+from agent_market.evaluation.luck import luck_section
 from agent_market.evaluation.metrics import (
     daily_returns,
     monthly_returns,
     trading_metrics,
 )
 from agent_market.evaluation.overfitting import overfitting_probability
+from agent_market.evaluation.placebo import certificate_for, certify, claims_of
 from agent_market.evaluation.policies import gate_sentences, gate_table, interval_table
 from agent_market.evaluation.prediction import (
     fold_ic,
@@ -52,6 +54,9 @@ __all__ = [
     "alpha_returns",
     "build_feedback",
     "build_leaderboard",
+    "certificate_for",
+    "certify",
+    "claims_of",
     "daily_returns",
     "deflated_sharpe",
     "edge_verdict",
@@ -67,6 +72,7 @@ __all__ = [
     "importance_figure",
     "importance_shares",
     "interval_table",
+    "luck_section",
     "mean_interval",
     "minimum_track_record",
     "monthly_figure",

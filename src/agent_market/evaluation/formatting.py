@@ -70,7 +70,9 @@ MERITS: dict[str, tuple[str, ...]] = {
         "total_return", "annual_return", "sharpe", "sortino", "calmar", "max_drawdown", "exposure", "turnover",
     ),
     "Predictions": ("rank_ic", "rank_ic_t", "rank_ic_seed_mean", "ic", "r2_oos", "hit_rate"),
-    "Trades": ("trades", "win_rate", "profit_factor", "freqtrade_trades", "freqtrade_total_return", "engines_agree"),
+    "Luck": ("dsr", "alpha_dsr", "min_track_days", "trials", "months_positive", "return_without_best_pair"),
+    "Trades": ("trades", "win_rate", "profit_factor", "break_even_cost", "freqtrade_trades", "freqtrade_total_return",
+               "engines_agree"),
 }  # fmt: skip
 """Columns of the leaderboard that a model's own page shows, by subject."""
 
@@ -130,6 +132,8 @@ def _number(value: float, kind: Format | None) -> str:
     if kind == "percent":
         small = 0.0 < abs(value) < 0.001
         return _signed(f"{100.0 * value:,.{3 if small else 1}f}") + " %"
+    if kind == "cost":
+        return f"{100.0 * value:.3f} %"
     if kind == "ratio":
         return _signed(f"{value:,.2f}")
     if kind == "coefficient":

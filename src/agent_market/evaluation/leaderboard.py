@@ -9,7 +9,7 @@ import pandas as pd
 from agent_market.errors import DataError
 from agent_market.evaluation.jsonable import to_jsonable
 
-Format = Literal["text", "percent", "ratio", "coefficient", "count", "flag"]
+Format = Literal["text", "percent", "ratio", "coefficient", "cost", "count", "flag"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ LEADERBOARD_COLUMNS: dict[str, Column] = {
     "exposure": Column("Exposure", "percent", "mean gross value of open positions over equity"),
     "turnover": Column("Turnover", "ratio", "traded value per year over mean equity; 1 is one whole account"),
     "break_even_cost": Column(
-        "Break-even cost", "percent", "fee and slippage per side at which the mean net return is zero; none if it loses"
+        "Break-even cost", "cost", "fee and slippage per side at which the mean net return is zero; none if it loses"
     ),
     "months_positive": Column("Months up", "percent", "calendar months with a gain"),
     "return_without_best_pair": Column(

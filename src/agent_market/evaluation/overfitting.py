@@ -3,9 +3,9 @@
 import itertools
 from dataclasses import dataclass
 
+import bottleneck
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from agent_market.errors import DataError, ParameterError
 
@@ -59,7 +59,7 @@ def overfitting_probability(returns: np.ndarray | pd.DataFrame, slices: int | No
     outside = _sharpe((1.0 - halves) @ sums, (1.0 - halves) @ squares, size)
     best = inside.argmax(axis=1)
     row = np.arange(len(best))
-    rank = rankdata(outside, axis=1)[row, best] / (trials + 1.0)
+    rank = bottleneck.rankdata(outside, axis=1)[row, best] / (trials + 1.0)
     logits = np.log(rank / (1.0 - rank))
     return Overfitting(
         probability=float((logits <= 1e-12).mean()),

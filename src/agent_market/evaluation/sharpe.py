@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
-from scipy.stats import kurtosis, skew
 
 from agent_market.errors import DataError, ParameterError
 
@@ -73,5 +72,7 @@ def _ratio_and_error(returns: np.ndarray | pd.Series) -> tuple[float, float]:
     if len(values) < 3 or not values.std() > 1e-15 * np.abs(values).max(initial=0.0):
         return math.nan, math.nan
     ratio = float(values.mean() / values.std(ddof=1))
-    spread = 1.0 - skew(values) * ratio + (kurtosis(values, fisher=False) - 1.0) / 4.0 * ratio**2
-    return ratio, math.sqrt(max(float(spread), 0.0) / (len(values) - 1.0))
+    scaled = (values - values.mean()) / values.std()
+    skewness, kurtosis = float((scaled**3).mean()), float((scaled**4).mean())
+    spread = 1.0 - skewness * ratio + (kurtosis - 1.0) / 4.0 * ratio**2
+    return ratio, math.sqrt(max(spread, 0.0) / (len(values) - 1.0))

@@ -9,8 +9,10 @@ import plotly.graph_objects as go
 from agent_market import evaluation
 from agent_market.factors.options import FeatureOptions
 from agent_market.learning.labels import LabelOptions
+from agent_market.learning.trained import data_fingerprint
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
+from agent_market.parameters import Parameters, digest_of
 from agent_market.pipelines.training import AnyModelOptions
 from agent_market.trading.options import BacktestOptions
 
@@ -130,6 +132,22 @@ def rank_models(
     return evaluation.build_leaderboard(rows, {name: trading_metrics[name] for name in evaluation.BENCHMARKS})
 
 
+def check_certificate(
+    candles: pd.DataFrame, placebo_certificate: dict[str, Any] | None, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """What the placebo certificate says of this run: `valid`, `passed`, `sentence`; empty where none was made."""
+    if placebo_certificate is None:
+        return {}
+    configured = Parameters.model_validate(parameters)
+    found = evaluation.certificate_for(
+        placebo_certificate,
+        data=data_fingerprint(candles),
+        parameters=digest_of(configured, placebo_certificate["models"]),
+        models=list(configured.models),
+    )
+    return found or {}
+
+
 def describe_run(
     candles: pd.DataFrame,
     folds: pd.DataFrame,
@@ -137,6 +155,7 @@ def describe_run(
     verdicts: dict[str, dict[str, Any]],
     trading_metrics: dict[str, dict[str, Any]],
     engine_comparison: pd.DataFrame,
+    certificate: dict[str, Any],
     market: MarketOptions,
     features: FeatureOptions,
     labels: LabelOptions,
@@ -153,6 +172,7 @@ def describe_run(
         days=trading_metrics["buy_and_hold"]["days"],
         n_pairs=len(pairs),
         signal_strength=strength,
+        placebo_certified=certificate.get("valid", False),
         slippage=backtest.slippage,
         engines_agree={model: _engines_agree(engine_comparison).get(model) for model in verdicts},
     )
@@ -202,6 +222,10 @@ def write_report(
     engine_comparison: pd.DataFrame,
     gate_checks: pd.DataFrame,
     policy_intervals: pd.DataFrame,
+    significance: dict[str, Any],
+    stability: pd.DataFrame,
+    break_even_costs: dict[str, float | None],
+    certificate: dict[str, Any],
     *figures: go.Figure,
 ) -> dict[str, str]:
     """The report: a folder of HTML pages that need no network, one of each model and one that compares them."""
@@ -217,6 +241,8 @@ def write_report(
         gates=gate_checks if len(gate_checks) else None,
         intervals=policy_intervals if len(policy_intervals) else None,
         caveats=run_facts["caveats"],
+        certificate=certificate or None,
+        sections=[evaluation.luck_section(significance, stability, break_even_costs)],
     )
 
 

@@ -12,6 +12,7 @@ from agent_market.pipelines.reporting.figures import (
     plot_quantiles,
 )
 from agent_market.pipelines.reporting.nodes import (
+    check_certificate,
     describe_run,
     give_feedback,
     judge_models,
@@ -93,6 +94,12 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             Node(plot_importance, importance, "importance_figure", name="plot_importance"),
             Node(plot_months, [*account, "leaderboard"], "monthly_figure", name="plot_months"),
             Node(
+                check_certificate,
+                ["candles", "placebo_certificate", "parameters"],
+                "certificate",
+                name="check_certificate",
+            ),
+            Node(
                 describe_run,
                 [
                     "candles",
@@ -101,6 +108,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "verdicts",
                     "trading_metrics",
                     "engine_comparison",
+                    "certificate",
                     "params:market",
                     "params:features",
                     "params:labels",
@@ -121,6 +129,10 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "engine_comparison",
                     "gate_checks",
                     "policy_intervals",
+                    "significance",
+                    "stability",
+                    "break_even_costs",
+                    "certificate",
                     *FIGURES,
                 ],
                 "report",
