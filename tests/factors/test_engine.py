@@ -12,7 +12,7 @@ import pytest
 
 from agent_market.errors import DataError, FactorError
 from agent_market.factors import compute_factors, engine
-from agent_market.factors.kernels import compiling, machine
+from agent_market.factors.kernels import compiling, tasks
 from panels import random_candles
 
 
@@ -82,10 +82,10 @@ def test_a_part_that_factors_share_is_computed_once_and_each_factor_is_as_if_alo
     for expected, name in zip(alone, factors, strict=True):
         pd.testing.assert_series_equal(together[name], expected, check_exact=True)
     program = plan_of(factors).programs[0]
-    tasks = [machine.INSTRUCTIONS[row[0]] for row in program.instructions]
-    assert tasks.count("moments") == 1  # one pass for all windows of one series
-    assert tasks.count("load") == 1
-    assert tasks.count("store") == 5
+    run = [tasks.INSTRUCTIONS[row[0]] for row in program.instructions]
+    assert run.count("moments") == 1  # one pass for all windows of one series
+    assert run.count("load") == 1
+    assert run.count("store") == 5
 
 
 def plan_of(factors: dict[str, str], compat: str = "sane") -> engine.Plan:
@@ -170,7 +170,8 @@ def test_a_changed_kernel_is_compiled_anew(tmp_path, monkeypatch):
     assert compiling.source_digest() == before
     (copy / "order.py").write_text((copy / "order.py").read_text() + "\n")
     assert compiling.source_digest() != before
-    assert before in [cell.cell_contents for cell in machine.run_sane.py_func.__closure__]
+    task = tasks.compiled("order", compiling.SANE)
+    assert before in [cell.cell_contents for cell in task.__wrapped__.__closure__]
 
 
 # ---- a guard in a divisor

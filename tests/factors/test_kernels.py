@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_market.factors import compute_factors
-from agent_market.factors.kernels.long_order import LONG
+from agent_market.factors.kernels.order import LONG
 
 SIZES = (LONG - 1, LONG, LONG + 1, 2 * LONG)
 VALUES = st.sampled_from([0.0, 1.0, 1.0, 2.0, -1.0, 0.3, 0.1 + 0.2, 1e-8, 2e-8, 1e6, 1e6 + 1e-3, 1e12, -3e11, np.nan])

@@ -174,18 +174,21 @@ def _claim(values: np.ndarray, threads: int, run_each: RunEach) -> None:
 
 
 def _run(program, inputs, kept, values, shares, places, rules: Rules, run_each: RunEach) -> None:
-    from agent_market.factors.kernels import machine
+    from agent_market.factors.kernels import machine, tasks
+    from agent_market.factors.kernels.compiling import QLIB, SANE
 
     if not len(program.instructions):
         return
+    rules_code = QLIB if rules == "qlib" else SANE
+    addresses = tasks.addresses(np.unique(program.instructions[:, 0]), rules_code)
     longest = max(int((blocks[:, 2] - blocks[:, 0]).max()) for blocks in shares)
     spare = []  # room to work in: as much as there are threads, since its memory is dear when it is fresh
 
     def run(blocks: np.ndarray) -> None:
         room = spare.pop() if spare else _room(program, longest)
-        (machine.run_qlib if rules == "qlib" else machine.run_sane)(
-            program.instructions, program.constants, program.literals, program.tables, inputs, kept, values, blocks,
-            places, *room,
+        machine.run(
+            addresses, tasks.DONE, rules_code, program.instructions, program.constants, program.literals,
+            program.tables, inputs, kept, values, blocks, places, *room,
         )  # fmt: skip
         spare.append(room)
 

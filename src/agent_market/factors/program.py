@@ -4,16 +4,17 @@ A register holds one series of a block. It is given to another series as soon as
 a few dozen registers, which fit into a processor's cache, do for hundreds of factors.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from agent_market.factors.kernels import elements, machine
+from agent_market.factors.kernels import elements, order, tasks
 from agent_market.factors.plan import EMA_REACH, FAMILIES, FAMILY, Graph, Part, grow
 
-_TASK = {name: code for code, name in enumerate(machine.INSTRUCTIONS)}
+_TASK = {name: code for code, name in enumerate(tasks.INSTRUCTIONS)}
 _GROWN = ("moments", "comoments", "shapes", "products")
 
 
@@ -236,12 +237,16 @@ class _Writer:
         wanted = {part.window: [-1] * n_results for part in parts.values()}
         for number, part in parts.items():
             wanted[part.window][_result(unit.task, part, levels)] = self.register[number]
+        x, y = (*sources, 0)[:2]
         if unit.task in _GROWN:
             steps = [(*step, *wanted.get(step[0], [-1] * n_results)) for step in self._grown(wanted)]
-        else:
-            steps = [(window, *wanted[window]) for window in sorted(wanted)]
-        x, y = (*sources, 0)[:2]
-        self._instruct(unit.task, x=x, y=y, literals=levels, steps=steps)
+            self._instruct(unit.task, x=x, y=y, steps=steps)
+            return
+        windows = sorted(wanted)
+        n_short = bisect_right(windows, order.LONG) if unit.task == "order" else len(windows)
+        for task, some in ((unit.task, windows[:n_short]), ("long_order", windows[n_short:])):
+            if some:
+                self._instruct(task, x=x, literals=levels, steps=[(window, *wanted[window]) for window in some])
 
     def _grown(self, windows: Iterable[int]) -> list[tuple[int, ...]]:
         steps = grow(tuple(sorted(windows)))

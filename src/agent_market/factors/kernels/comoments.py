@@ -6,70 +6,79 @@
 import numpy as np
 from numba import njit
 
-from agent_market.factors.kernels.compiling import ABSOLUTE, COMPILE, FIRST, QLIB, SLACK, fill, is_wanted, load
+from agent_market.factors.kernels.compiling import (
+    ABSOLUTE,
+    COMPILE,
+    FIRST,
+    INLINED,
+    QLIB,
+    SLACK,
+    fill,
+    is_named,
+    load,
+    part,
+    row,
+)
 from agent_market.factors.kernels.elements import difference
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def comoments(x, y, registers, steps, scratch, rules):
     """Fill the registers that `steps` names with statistics of two series; lines are of `x` on `y`.
 
     Whether values of one of them are missing.
     """
     n = x.size
-    sx, sy, xx, yy, xy = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
-    missing_x, missing_y = load(x, sx[0]), load(y, sy[0])
+    sx, sy, xx, yy, xy = row(scratch, 0), row(scratch, 1), row(scratch, 2), row(scratch, 3), row(scratch, 4)
+    missing_x, missing_y = load(x, row(sx, 0)), load(y, row(sy, 0))
     has_missing = missing_x or missing_y
     for i in range(n):  # a pair counts where both values are known
         if sx[0, i] != sx[0, i] or sy[0, i] != sy[0, i]:
             sx[0, i], sy[0, i] = np.nan, np.nan
     for table in (xx, yy, xy):
-        fill(table[0, :n], 0.0)
-    for row in range(steps.shape[0]):
-        size, older, newer, newer_size, slot = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
+        fill(part(table, 0, 0, n), 0.0)
+    for step in range(steps.shape[0]):
+        size, older, newer = steps[step, 0], steps[step, 1], steps[step, 2]
+        newer_size, slot = steps[step, 3], steps[step, 4]
         if size > 1:
             cut = min(newer_size, n)
             for table in (sx, sy, xx, yy, xy):
-                fill(table[slot, :cut], np.nan)
-            _merge(
-                sx[older, : n - cut], sx[newer, cut:n], sx[slot, cut:n],
-                sy[older, : n - cut], sy[newer, cut:n], sy[slot, cut:n],
-                xx[older, : n - cut], xx[newer, cut:n], xx[slot, cut:n],
-                yy[older, : n - cut], yy[newer, cut:n], yy[slot, cut:n],
-                xy[older, : n - cut], xy[newer, cut:n], xy[slot, cut:n],
-                float(size - newer_size), float(newer_size),
-            )  # fmt: skip
-        wanted = steps[row, FIRST:]
-        if is_wanted(steps[row : row + 1], FIRST, FIRST + 4):
-            tables = sx[slot, :n], sy[slot, :n], xx[slot, :n], yy[slot, :n], xy[slot, :n]
-            _emit(x, y, tables, float(size), wanted, registers, rules)
+                fill(part(table, slot, 0, cut), np.nan)
+            na, nb = float(size - newer_size), float(newer_size)
+            xa, xb = part(sx, older, 0, n - cut), part(sx, newer, cut, n)
+            ya, yb = part(sy, older, 0, n - cut), part(sy, newer, cut, n)
+            _merge(xx, older, newer, slot, cut, xa, xb, xa, xb, na, nb)
+            _merge(yy, older, newer, slot, cut, ya, yb, ya, yb, na, nb)
+            _merge(xy, older, newer, slot, cut, xa, xb, ya, yb, na, nb)
+            for total, a, b in ((sx, xa, xb), (sy, ya, yb)):
+                out = part(total, slot, cut, n)
+                for i in range(out.size):
+                    out[i] = a[i] + b[i]
+        wanted = part(steps, step, FIRST, FIRST + 4)
+        if is_named(wanted, 0, 4):
+            sums = part(sx, slot, 0, n), part(sy, slot, 0, n)
+            squares = part(xx, slot, 0, n), part(yy, slot, 0, n), part(xy, slot, 0, n)
+            _emit(x, y, sums, squares, float(size), wanted, registers, rules)
     return has_missing
 
 
 @njit(**COMPILE)
-def _merge(sxa, sxb, sx, sya, syb, sy, xxa, xxb, xx, yya, yyb, yy, xya, xyb, xy, na, nb):
-    """Merge older windows `a` and newer ones `b`; a loop per quantity, which the compiler can vectorise."""
+def _merge(table, older, newer, slot, cut, xa, xb, ya, yb, na, nb):
+    """The products of an older and a newer window, and that of the distances between their means."""
+    out = part(table, slot, cut, cut + xa.size)
+    a, b = part(table, older, 0, xa.size), part(table, newer, cut, cut + xa.size)
     weight, ca, cb = na * nb / (na + nb), 1.0 / na, 1.0 / nb
-    for i in range(sx.size):
-        dx = sxb[i] * cb - sxa[i] * ca
-        xx[i] = xxa[i] + xxb[i] + dx * dx * weight
-    for i in range(sx.size):
-        dy = syb[i] * cb - sya[i] * ca
-        yy[i] = yya[i] + yyb[i] + dy * dy * weight
-    for i in range(sx.size):
-        xy[i] = xya[i] + xyb[i] + (sxb[i] * cb - sxa[i] * ca) * (syb[i] * cb - sya[i] * ca) * weight
-    for i in range(sx.size):
-        sx[i] = sxa[i] + sxb[i]
-    for i in range(sx.size):
-        sy[i] = sya[i] + syb[i]
+    for i in range(out.size):
+        out[i] = a[i] + b[i] + (xb[i] * cb - xa[i] * ca) * (yb[i] * cb - ya[i] * ca) * weight
 
 
 @njit(**COMPILE)
-def _emit(x, y, tables, w, wanted, registers, rules):
+def _emit(x, y, sums, squares, w, wanted, registers, rules):
     n = x.size
-    sx, sy, xx, yy, xy = tables
+    sx, sy = sums
+    xx, yy, xy = squares
     if wanted[0] >= 0:
-        o = registers[wanted[0], :n]
+        o = part(registers, wanted[0], 0, n)
         if rules == QLIB:
             least = ABSOLUTE**2 * (w - 1.0)
             for i in range(n):
@@ -85,7 +94,7 @@ def _emit(x, y, tables, w, wanted, registers, rules):
     for k in range(1, 4):
         if wanted[k] < 0:
             continue
-        o = registers[wanted[k], :n]
+        o = part(registers, wanted[k], 0, n)
         for i in range(n):
             flat_x, flat_y = xx[i] * w <= SLACK * sx[i] * sx[i], yy[i] * w <= SLACK * sy[i] * sy[i]
             product = 0.0 if flat_x or flat_y else xy[i]

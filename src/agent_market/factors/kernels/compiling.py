@@ -4,13 +4,22 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 ENTRY = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": False}
 """Compiled once and kept on disk; runs beside other threads; a division by 0 gives inf or NaN, not an exception."""
 
 COMPILE = {**ENTRY, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """The same for functions that only compiled ones call: a quarter less to compile."""
+
+INLINED = {**COMPILE, "inline": "always"}
+"""The same for functions that one other calls, once: compiled as a part of it."""
+
+TASK = {"cache": True, "error_model": "numpy", "boundscheck": False}
+"""The same for functions that are called by their address; they hold no lock of Python anyway."""
 
 ROUNDING = 4 * np.finfo(np.float64).eps
 """Changes below this fraction of a value are rounding, not movement."""
@@ -34,6 +43,70 @@ def source_digest() -> int:
     """
     files = sorted(Path(__file__).parent.glob("*.py"))
     return int(sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:15], 16)
+
+
+@intrinsic
+def row(typing_context, table, k):
+    """`table[k]` for 0 <= k < its length.
+
+    This, `part` and `piece` are slices without a look at negative bounds and steps, which takes numba far longer to
+    compile than the arithmetic around it. Only arrays that lie in memory row by row have them.
+    """
+    if table.layout != "C":
+        return None
+    kind = types.Array(table.dtype, table.ndim - 1, "C")
+
+    def lower(context, builder, signature, arguments):
+        of = make_array(table)(context, builder, arguments[0])
+        shape = cgutils.unpack_tuple(builder, of.shape)[1:]
+        first = arguments[1]
+        for length in shape:
+            first = builder.mul(first, length)
+        return _view(context, builder, kind, of, first, shape)
+
+    return kind(table, types.int64), lower
+
+
+@intrinsic
+def part(typing_context, table, k, first, stop):
+    """`table[k, first:stop]` of a table with two axes, for 0 <= first <= stop <= its length."""
+    if table.layout != "C":
+        return None
+    kind = types.Array(table.dtype, 1, "C")
+
+    def lower(context, builder, signature, arguments):
+        of = make_array(table)(context, builder, arguments[0])
+        length = cgutils.unpack_tuple(builder, of.shape)[1]
+        begin = builder.add(builder.mul(arguments[1], length), arguments[2])
+        return _view(context, builder, kind, of, begin, [builder.sub(arguments[3], arguments[2])])
+
+    return kind(table, types.int64, types.int64, types.int64), lower
+
+
+@intrinsic
+def piece(typing_context, x, first, stop):
+    """`x[first:stop]` of a series, for 0 <= first <= stop <= its length."""
+    if x.layout != "C":
+        return None
+    kind = types.Array(x.dtype, 1, "C")
+
+    def lower(context, builder, signature, arguments):
+        of = make_array(x)(context, builder, arguments[0])
+        return _view(context, builder, kind, of, arguments[1], [builder.sub(arguments[2], arguments[1])])
+
+    return kind(x, types.int64, types.int64), lower
+
+
+def _view(context, builder, kind, of, first, shape):
+    """A piece of an array, for as long as the array is there: a function must not return it."""
+    view = make_array(kind)(context, builder)
+    strides, step = [], of.itemsize
+    for length in reversed(shape):
+        strides.insert(0, step)
+        step = builder.mul(step, length)
+    data = builder.gep(of.data, [first])
+    populate_array(view, data=data, shape=shape, strides=strides, itemsize=of.itemsize, meminfo=None)
+    return view._getvalue()
 
 
 @njit(**COMPILE)
@@ -65,10 +138,18 @@ def copy(x, out):
 @njit(**COMPILE)
 def is_wanted(steps, first, last):
     """Whether a step names a register in the columns from `first` to before `last`."""
-    for row in range(steps.shape[0]):
-        for column in range(first, last):
-            if steps[row, column] >= 0:
-                return True
+    for step in range(steps.shape[0]):
+        if is_named(row(steps, step), first, last):
+            return True
+    return False
+
+
+@njit(**COMPILE)
+def is_named(step, first, last):
+    """Whether one step does."""
+    for column in range(first, last):
+        if step[column] >= 0:
+            return True
     return False
 
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from agent_market.factors.kernels.compiling import COMPILE, ROUNDING
+from agent_market.factors.kernels.compiling import COMPILE, INLINED, ROUNDING
 
 _NAMES = """
 add sub mul div neg abs sign log slog1p exp sqrt sin cos tanh sigmoid pow signedpower maximum minimum clip where known
@@ -60,7 +60,7 @@ def smaller(x, y):
     return x if x <= y or x != x else y
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def element(code, x, y, z, literal, out):
     """Apply one operator to up to three series and a literal number; `out` may be one of them."""
     n = out.size

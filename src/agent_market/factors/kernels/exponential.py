@@ -8,15 +8,15 @@ that of a newer and an older part, so that it grows from single candles like the
 import numpy as np
 from numba import njit
 
-from agent_market.factors.kernels.compiling import COMPILE, QLIB, copy, load, run_lengths
+from agent_market.factors.kernels.compiling import COMPILE, INLINED, QLIB, copy, load, part, piece, row, run_lengths
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def exponential_means(x, register, steps, span, scratch, rules):
     """Fill a register with the exponential mean of `x`; `steps` is that of `moments`, without registers."""
     n = x.size
-    means, runs, out = scratch[0], scratch[1, 0, :n], register[:n]
-    has_missing = load(x, means[0])
+    means, runs, out = row(scratch, 0), part(row(scratch, 1), 0, 0, n), piece(register, 0, n)
+    has_missing = load(x, row(means, 0))
     run_lengths(x, runs)
     keep = 1.0 - 2.0 / (span + 1.0)
     last = steps.shape[0] - 1
@@ -25,11 +25,19 @@ def exponential_means(x, register, steps, span, scratch, rules):
     powers[0] = 1.0
     for k in range(memory):
         powers[k + 1] = powers[k] * keep
-    for row in range(1, last + 1):
-        older, newer, k, slot = steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
-        _merge(means[older, :n], means[newer, :n], means[slot, :n], runs, k, steps[row, 0] - k, powers)
+    for step in range(1, last + 1):
+        older, newer, k, slot = steps[step, 1], steps[step, 2], steps[step, 3], steps[step, 4]
+        _merge(
+            part(means, older, 0, n),
+            part(means, newer, 0, n),
+            part(means, slot, 0, n),
+            runs,
+            k,
+            steps[step, 0] - k,
+            powers,
+        )
     least = 1.0 if rules == QLIB else float(span)
-    result = means[steps[last, 4]]
+    result = row(means, steps[last, 4])
     for i in range(n):
         out[i] = result[i] if runs[i] >= least else np.nan
     if rules == QLIB and has_missing:
@@ -43,7 +51,7 @@ def _merge(older, newer, out, runs, newer_size, older_size, powers):
     """The mean of each window from that of its newest candles and of those before, as far as the stretch reaches."""
     n = out.size
     cut = min(newer_size, n)
-    copy(newer, out[:cut])
+    copy(newer, piece(out, 0, cut))
     full = older_size + newer_size
     weight = powers[newer_size]
     share = weight * (1.0 - powers[older_size]) / (1.0 - powers[full])

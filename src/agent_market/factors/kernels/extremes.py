@@ -10,10 +10,10 @@ share the passes. Of equal values the oldest counts.
 import numpy as np
 from numba import njit
 
-from agent_market.factors.kernels.compiling import COMPILE, QLIB, copy, fill, is_wanted
+from agent_market.factors.kernels.compiling import COMPILE, INLINED, QLIB, copy, fill, is_wanted, part, piece, row
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def extremes(x, registers, steps, scratch, sign, rules):
     """Fill registers with the largest (`sign` 1.0) or smallest (-1.0) values and their places, 1 = oldest candle.
 
@@ -21,8 +21,9 @@ def extremes(x, registers, steps, scratch, sign, rules):
     of the first missing value if there is one (numpy's argmax).
     """
     n = x.size
-    value, place, next_value, next_place = scratch[0, 0, :n], scratch[1, 0, :n], scratch[2, 0, :n], scratch[3, 0, :n]
-    next_missing = scratch[4, 0, :n]
+    value, place = part(row(scratch, 0), 0, 0, n), part(row(scratch, 1), 0, 0, n)
+    next_value, next_place = part(row(scratch, 2), 0, 0, n), part(row(scratch, 3), 0, 0, n)
+    next_missing = part(row(scratch, 4), 0, 0, n)
     missing = -np.inf if rules == QLIB else np.nan
     for i in range(n):
         value[i] = x[i] * sign if abs(x[i]) < np.inf else missing
@@ -36,8 +37,8 @@ def extremes(x, registers, steps, scratch, sign, rules):
             row_of_next = row_of_next if abs(x[i]) < np.inf else float(i)
             next_missing[i] = row_of_next
     size = np.int64(1)
-    for row in range(steps.shape[0]):
-        window, to_value, to_place = steps[row, 0], steps[row, 1], steps[row, 2]
+    for step in range(steps.shape[0]):
+        window, to_value, to_place = steps[step, 0], steps[step, 1], steps[step, 2]
         while 2 * size <= window:
             _widen(value, place, size, next_value, next_place, with_place, rules)
             value, next_value = next_value, value
@@ -45,13 +46,13 @@ def extremes(x, registers, steps, scratch, sign, rules):
             size *= 2
         _widen(value, place, window - size, next_value, next_place, to_place >= 0, rules)
         if to_value >= 0:
-            o = registers[to_value, :n]
+            o = part(registers, to_value, 0, n)
             for i in range(n):
                 o[i] = next_value[i] * sign if abs(next_value[i]) < np.inf else np.nan
         if to_place >= 0 and rules == QLIB:
-            _emit_first_missing(next_value, next_place, next_missing, window, registers[to_place, :n])
+            _emit_first_missing(next_value, next_place, next_missing, window, part(registers, to_place, 0, n))
         elif to_place >= 0:
-            o = registers[to_place, :n]
+            o = part(registers, to_place, 0, n)
             for i in range(n):
                 o[i] = next_place[i] - (i - window) if next_value[i] == next_value[i] else np.nan
 
@@ -63,14 +64,15 @@ def _widen(value, place, shift, out, out_place, with_place, rules):
     Before the first row there is nothing: the result is NaN, by Qlib's rules the value itself.
     """
     cut = min(shift, value.size)
-    older, newer, o = value[: value.size - cut], value[cut:], out[cut:]
+    older, newer, o = piece(value, 0, value.size - cut), piece(value, cut, value.size), piece(out, cut, out.size)
     if rules == QLIB:
-        copy(value, out[:cut])
-        copy(place, out_place[:cut])
+        copy(value, piece(out, 0, cut))
+        copy(place, piece(out_place, 0, cut))
     else:
-        fill(out[:cut], np.nan)
+        fill(piece(out, 0, cut), np.nan)
     if with_place:
-        older_place, newer_place, op = place[: value.size - cut], place[cut:], out_place[cut:]
+        older_place, newer_place = piece(place, 0, value.size - cut), piece(place, cut, place.size)
+        op = piece(out_place, cut, out_place.size)
         for i in range(o.size):
             is_older = (older[i] >= newer[i]) | (older[i] != older[i])
             o[i] = older[i] if is_older else newer[i]

@@ -9,15 +9,12 @@ sorted windows of `order`, bit for bit.
 import numpy as np
 from numba import njit
 
-from agent_market.factors.kernels.compiling import COMPILE, QLIB, copy, fill
-
-LONG = 500
-"""Windows longer than this are counted here: there both ways cost about the same."""
+from agent_market.factors.kernels.compiling import COMPILE, INLINED, QLIB, copy, fill
 
 
-@njit(**COMPILE)
-def long_order_statistics(x, registers, steps, first_step, levels, rules):
-    """Do what `order_statistics` does, for the steps from `first_step` on."""
+@njit(**INLINED)
+def long_order_statistics(x, registers, steps, levels, rules):
+    """Do what `order_statistics` does."""
     n = x.size
     values = np.empty(n)
     n_values = _distinct(x, values)
@@ -26,8 +23,8 @@ def long_order_statistics(x, registers, steps, first_step, levels, rules):
         if abs(x[i]) < np.inf:
             places[i] = _place(values, n_values, x[i])
     tree, counts = np.zeros(n_values + 1, np.int64), np.zeros(n_values + 1, np.int64)
-    for row in range(first_step, steps.shape[0]):
-        window, known = steps[row, 0], 0
+    for step in range(steps.shape[0]):
+        window, known = steps[step, 0], 0
         fill(tree, 0)
         fill(counts, 0)
         for i in range(n):
@@ -39,14 +36,14 @@ def long_order_statistics(x, registers, steps, first_step, levels, rules):
                 _count(tree, counts, place, 1)
                 known += 1
             is_enough = known >= (1 if rules == QLIB else window)
-            if steps[row, 1] >= 0:
+            if steps[step, 1] >= 0:
                 rank = np.nan
                 if place > 0 and is_enough:
                     last = _up_to(tree, place)
                     rank = (2 * last - counts[place] + 1) / 2.0 / known  # equals share their mean rank
-                registers[steps[row, 1], i] = rank
+                registers[steps[step, 1], i] = rank
             for k in range(levels.size):
-                if steps[row, 2 + k] >= 0:
+                if steps[step, 2 + k] >= 0:
                     value = np.nan
                     if is_enough:
                         at = (known - 1) * levels[k]
@@ -54,7 +51,7 @@ def long_order_statistics(x, registers, steps, first_step, levels, rules):
                         low = values[_smallest(tree, below + 1) - 1]
                         high = values[_smallest(tree, below + 2) - 1] if below + 1 < known else low
                         value = low + (high - low) * (at - below)
-                    registers[steps[row, 2 + k], i] = value
+                    registers[steps[step, 2 + k], i] = value
 
 
 @njit(**COMPILE)

@@ -7,18 +7,30 @@ is incomplete are written: the others have their value already, which so never d
 import numpy as np
 from numba import njit
 
-from agent_market.factors.kernels.compiling import ABSOLUTE, COMPILE, FIRST, SLACK, copy, fill, is_wanted
+from agent_market.factors.kernels.compiling import (
+    ABSOLUTE,
+    COMPILE,
+    FIRST,
+    INLINED,
+    SLACK,
+    copy,
+    fill,
+    is_named,
+    is_wanted,
+    part,
+    row,
+)
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def partial_moments(x, registers, steps, scratch):
     """Overwrite what `moments` wrote at rows with an incomplete window.
 
     `ages` are sums of how many candles ago the values were; lines are on time, newest last.
     """
     n = x.size
-    counts, sums, squares, means = scratch[0], scratch[1], scratch[2], scratch[3]
-    ages, age_squares, products, mean_ages = scratch[4], scratch[5], scratch[6], scratch[7]
+    counts, sums, squares, means = row(scratch, 0), row(scratch, 1), row(scratch, 2), row(scratch, 3)
+    ages, age_squares, products, mean_ages = row(scratch, 4), row(scratch, 5), row(scratch, 6), row(scratch, 7)
     with_squares, with_times = is_wanted(steps, FIRST + 2, FIRST + 8), is_wanted(steps, FIRST + 4, FIRST + 8)
     for i in range(n):
         is_known = abs(x[i]) < np.inf
@@ -26,52 +38,48 @@ def partial_moments(x, registers, steps, scratch):
         sums[0, i] = x[i] if is_known else 0.0
         means[0, i] = sums[0, i]
     for table in (squares, ages, age_squares, products, mean_ages):
-        fill(table[0, :n], 0.0)
-    for row in range(steps.shape[0]):
-        size, a, b, k, o = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
+        fill(part(table, 0, 0, n), 0.0)
+    for step in range(steps.shape[0]):
+        size, a, b, k, o = steps[step, 0], steps[step, 1], steps[step, 2], steps[step, 3], steps[step, 4]
         if size > 1:
             cut = min(k, n)
             m = n - cut
-            weight = scratch[8, 0, cut:n]
+            weight = part(row(scratch, 8), 0, cut, n)
+            xa, xb = part(means, a, 0, m), part(means, b, cut, n)
+            ta, tb = part(mean_ages, a, 0, m), part(mean_ages, b, cut, n)
             if with_squares:
-                _weigh(counts[a, :m], counts[b, cut:n], weight)
-                _merge(squares[a, :m], squares[b, :n], squares[o, :n], cut)
-                _spread(
-                    means[a, :m], means[b, cut:n], 0.0, means[a, :m], means[b, cut:n], 0.0, weight, squares[o, cut:n]
-                )
+                _weigh(part(counts, a, 0, m), part(counts, b, cut, n), weight)
+                _merge(squares, a, b, o, cut, n)
+                _spread(xa, xb, 0.0, xa, xb, 0.0, weight, part(squares, o, cut, n))
             if with_times:
                 # Time runs against the age, and the older part lies k candles further back than its ages say.
-                _merge(products[a, :m], products[b, :n], products[o, :n], cut)
-                _spread(
-                    means[a, :m], means[b, cut:n], 0.0, mean_ages[b, cut:n], mean_ages[a, :m], float(k), weight,
-                    products[o, cut:n],
-                )  # fmt: skip
-                _merge(age_squares[a, :m], age_squares[b, :n], age_squares[o, :n], cut)
-                _spread(
-                    mean_ages[b, cut:n], mean_ages[a, :m], float(k), mean_ages[b, cut:n], mean_ages[a, :m], float(k),
-                    weight, age_squares[o, cut:n],
-                )  # fmt: skip
-                _merge(ages[a, :m], ages[b, :n], ages[o, :n], cut)
-                _add_scaled(counts[a, :m], float(k), ages[o, cut:n])
-            _merge(sums[a, :m], sums[b, :n], sums[o, :n], cut)
-            _merge(counts[a, :m], counts[b, :n], counts[o, :n], cut)
+                back = float(k)
+                _merge(products, a, b, o, cut, n)
+                _spread(xa, xb, 0.0, tb, ta, back, weight, part(products, o, cut, n))
+                _merge(age_squares, a, b, o, cut, n)
+                _spread(tb, ta, back, tb, ta, back, weight, part(age_squares, o, cut, n))
+                _merge(ages, a, b, o, cut, n)
+                _add_scaled(part(counts, a, 0, m), back, part(ages, o, cut, n))
+            _merge(sums, a, b, o, cut, n)
+            _merge(counts, a, b, o, cut, n)
             if with_squares:
-                _average(sums[o, :n], counts[o, :n], means[o, :n])
+                _average(part(sums, o, 0, n), part(counts, o, 0, n), part(means, o, 0, n))
             if with_times:
-                _average(ages[o, :n], counts[o, :n], mean_ages[o, :n])
-        wanted = steps[row, FIRST:]
-        if is_wanted(steps[row : row + 1], FIRST, FIRST + 8):
-            values = counts[o, :n], sums[o, :n], squares[o, :n], ages[o, :n]
-            _emit(x, values, age_squares[o, :n], products[o, :n], scratch[8, 0, :n], size, wanted, registers)
+                _average(part(ages, o, 0, n), part(counts, o, 0, n), part(mean_ages, o, 0, n))
+        wanted = part(steps, step, FIRST, FIRST + 8)
+        if is_named(wanted, 0, 8):
+            values = part(counts, o, 0, n), part(sums, o, 0, n), part(squares, o, 0, n), part(ages, o, 0, n)
+            spread = part(row(scratch, 8), 0, 0, n)
+            _emit(x, values, part(age_squares, o, 0, n), part(products, o, 0, n), spread, size, wanted, registers)
 
 
 @njit(**COMPILE)
-def _merge(older, newer, out, cut):
+def _merge(table, a, b, o, cut, n):
     """What two parts have together; the first rows have no older part."""
-    copy(newer, out[:cut])
-    o, b = out[cut:], newer[cut:]
-    for i in range(o.size):
-        o[i] = b[i] + older[i]
+    copy(part(table, b, 0, cut), part(table, o, 0, cut))
+    older, newer, out = part(table, a, 0, n - cut), part(table, b, cut, n), part(table, o, cut, n)
+    for i in range(out.size):
+        out[i] = newer[i] + older[i]
 
 
 @njit(**COMPILE)
@@ -106,12 +114,12 @@ def _emit(x, values, time_squares, products, spread, size, wanted, registers):
     counts, sums, squares, ages = values
     n, w = x.size, float(size)
     if wanted[0] >= 0:
-        o = registers[wanted[0], :n]
+        o = part(registers, wanted[0], 0, n)
         for i in range(n):
             value = sums[i] if counts[i] > 0.0 else np.nan
             o[i] = value if counts[i] < w else o[i]
     if wanted[1] >= 0:
-        o = registers[wanted[1], :n]
+        o = part(registers, wanted[1], 0, n)
         for i in range(n):
             o[i] = sums[i] / counts[i] if counts[i] < w else o[i]
     if max(wanted[2], wanted[3], wanted[4], wanted[5], wanted[6], wanted[7]) < 0:
@@ -121,7 +129,7 @@ def _emit(x, values, time_squares, products, spread, size, wanted, registers):
         spread[i] = 0.0 if is_flat else squares[i]
     for k in (2, 3):
         if wanted[k] >= 0:
-            o = registers[wanted[k], :n]
+            o = part(registers, wanted[k], 0, n)
             for i in range(n):
                 value = spread[i] / (counts[i] - 1.0) if counts[i] > 1.0 else np.nan
                 value = value if k == 2 else np.sqrt(value)
@@ -146,37 +154,39 @@ def _emit(x, values, time_squares, products, spread, size, wanted, registers):
                 registers[wanted[7], i] = weighted / (length * (length + 1.0) / 2.0) / counts[i]
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def partial_comoments(x, y, registers, steps, scratch):
     """Overwrite what `comoments` wrote at rows with an incomplete window: a pair counts if both values are known."""
     n = x.size
-    counts, sx, sy, xx, yy, xy = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5]
-    mean_x, mean_y = scratch[6], scratch[7]
+    counts, sx, sy = row(scratch, 0), row(scratch, 1), row(scratch, 2)
+    xx, yy, xy = row(scratch, 3), row(scratch, 4), row(scratch, 5)
+    mean_x, mean_y = row(scratch, 6), row(scratch, 7)
     for i in range(n):
         is_known = (abs(x[i]) < np.inf) & (abs(y[i]) < np.inf)
         counts[0, i] = 1.0 if is_known else 0.0
         sx[0, i] = x[i] if is_known else 0.0
         sy[0, i] = y[i] if is_known else 0.0
-    copy(sx[0, :n], mean_x[0, :n])
-    copy(sy[0, :n], mean_y[0, :n])
+    copy(part(sx, 0, 0, n), part(mean_x, 0, 0, n))
+    copy(part(sy, 0, 0, n), part(mean_y, 0, 0, n))
     for table in (xx, yy, xy):
-        fill(table[0, :n], 0.0)
-    for row in range(steps.shape[0]):
-        size, a, b, k, o = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
+        fill(part(table, 0, 0, n), 0.0)
+    for step in range(steps.shape[0]):
+        size, a, b, k, o = steps[step, 0], steps[step, 1], steps[step, 2], steps[step, 3], steps[step, 4]
         if size > 1:
             cut = min(k, n)
             m = n - cut
-            weight = scratch[8, 0, cut:n]
-            _weigh(counts[a, :m], counts[b, cut:n], weight)
+            weight = part(row(scratch, 8), 0, cut, n)
+            _weigh(part(counts, a, 0, m), part(counts, b, cut, n), weight)
             for table in (xx, yy, xy, sx, sy, counts):
-                _merge(table[a, :m], table[b, :n], table[o, :n], cut)
-            xa, xb, ya, yb = mean_x[a, :m], mean_x[b, cut:n], mean_y[a, :m], mean_y[b, cut:n]
-            _spread(xa, xb, 0.0, xa, xb, 0.0, weight, xx[o, cut:n])
-            _spread(ya, yb, 0.0, ya, yb, 0.0, weight, yy[o, cut:n])
-            _spread(xa, xb, 0.0, ya, yb, 0.0, weight, xy[o, cut:n])
-            _average(sx[o, :n], counts[o, :n], mean_x[o, :n])
-            _average(sy[o, :n], counts[o, :n], mean_y[o, :n])
-        corr, cov = steps[row, FIRST], steps[row, FIRST + 1]
+                _merge(table, a, b, o, cut, n)
+            xa, xb = part(mean_x, a, 0, m), part(mean_x, b, cut, n)
+            ya, yb = part(mean_y, a, 0, m), part(mean_y, b, cut, n)
+            _spread(xa, xb, 0.0, xa, xb, 0.0, weight, part(xx, o, cut, n))
+            _spread(ya, yb, 0.0, ya, yb, 0.0, weight, part(yy, o, cut, n))
+            _spread(xa, xb, 0.0, ya, yb, 0.0, weight, part(xy, o, cut, n))
+            _average(part(sx, o, 0, n), part(counts, o, 0, n), part(mean_x, o, 0, n))
+            _average(part(sy, o, 0, n), part(counts, o, 0, n), part(mean_y, o, 0, n))
+        corr, cov = steps[step, FIRST], steps[step, FIRST + 1]
         for i in range(n):
             count = counts[o, i]
             if count < size:

@@ -3,25 +3,37 @@
 import numpy as np
 from numba import njit
 
-from agent_market.factors.kernels.compiling import COMPILE, FIRST, QLIB, SLACK, copy, fill, load, run_lengths
+from agent_market.factors.kernels.compiling import (
+    COMPILE,
+    FIRST,
+    INLINED,
+    QLIB,
+    SLACK,
+    copy,
+    fill,
+    load,
+    part,
+    row,
+    run_lengths,
+)
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def shapes(x, registers, steps, scratch, rules):
     """Fill the registers that `steps` names with bias-corrected skewness and excess kurtosis of `x`."""
     n = x.size
-    s, m2, m3, m4 = scratch[0], scratch[1], scratch[2], scratch[3]
-    runs = scratch[4, 0, :n]
-    has_missing = load(x, s[0])
+    s, m2, m3, m4 = row(scratch, 0), row(scratch, 1), row(scratch, 2), row(scratch, 3)
+    runs = part(row(scratch, 4), 0, 0, n)
+    has_missing = load(x, row(s, 0))
     if rules == QLIB:
         run_lengths(x, runs)
     for table in (m2, m3, m4):
-        fill(table[0, :n], 0.0)
-    for row in range(steps.shape[0]):
-        size, a, b, nb, o = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
+        fill(part(table, 0, 0, n), 0.0)
+    for step in range(steps.shape[0]):
+        size, a, b, nb, o = steps[step, 0], steps[step, 1], steps[step, 2], steps[step, 3], steps[step, 4]
         if size > 1:
             _add_shapes(s, m2, m3, m4, a, b, o, float(size - nb), float(nb), nb, n)
-        skew, kurt = steps[row, FIRST], steps[row, FIRST + 1]
+        skew, kurt = steps[step, FIRST], steps[step, FIRST + 1]
         if skew < 0 and kurt < 0:
             continue
         for i in range(n):
@@ -39,7 +51,7 @@ def _add_shapes(s, m2, m3, m4, a, b, o, na, nb, k, n):
     w = na + nb
     cut = min(k, n)
     for table in (s, m2, m3, m4):
-        fill(table[o, :cut], np.nan)
+        fill(part(table, o, 0, cut), np.nan)
     for i in range(cut, n):
         j = i - k
         delta = s[b, i] / nb - s[a, j] / na
@@ -99,19 +111,19 @@ def _emit_shape(square, cube, fourth, w, skew, kurt, registers, i, rules):
         registers[kurt, i] = value if abs(value) < np.inf else np.nan
 
 
-@njit(**COMPILE)
+@njit(**INLINED)
 def products(x, registers, steps, scratch):
     """Fill the registers that `steps` names with the products of the windows of `x`."""
     n = x.size
-    parts = scratch[0]
-    copy(x, parts[0, :n])
-    for row in range(steps.shape[0]):
-        size, a, b, nb, o = steps[row, 0], steps[row, 1], steps[row, 2], steps[row, 3], steps[row, 4]
+    parts = row(scratch, 0)
+    copy(x, part(parts, 0, 0, n))
+    for step in range(steps.shape[0]):
+        size, a, b, nb, o = steps[step, 0], steps[step, 1], steps[step, 2], steps[step, 3], steps[step, 4]
         if size > 1:
             cut = min(nb, n)
-            fill(parts[o, :cut], np.nan)
+            fill(part(parts, o, 0, cut), np.nan)
             for i in range(cut, n):
                 parts[o, i] = parts[b, i] * parts[a, i - nb]
-        if steps[row, FIRST] >= 0:
+        if steps[step, FIRST] >= 0:
             for i in range(n):
-                registers[steps[row, FIRST], i] = parts[o, i] if abs(parts[o, i]) < np.inf else np.nan
+                registers[steps[step, FIRST], i] = parts[o, i] if abs(parts[o, i]) < np.inf else np.nan
