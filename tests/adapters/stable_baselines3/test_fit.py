@@ -194,9 +194,9 @@ def test_rows_that_cannot_be_traded_or_seen_are_errors(fit_tiny, train, panel):
 @pytest.mark.parametrize(
     ("algorithm", "changes", "said"),
     [
-        ("ppo", {"algorithm_options": {"clip": 0.1}}, "algorithm_options: PPO does not take clip"),
+        ("ppo", {"algorithm_options": {"clip": 0.1}}, "algorithm_options: ppo does not take clip"),
         ("dqn", {"algorithm_options": {"gamma": 0.5}}, "algorithm_options cannot have gamma"),
-        ("ppo", {"policy_kwargs": {"width": 3}}, "policy_kwargs: PPO's policy does not take them.*width"),
+        ("ppo", {"policy_kwargs": {"width": 3}}, "policy_kwargs: the policy of ppo does not take them.*width"),
         ("ppo", {"policy_kwargs": {"optimizer_class": "Adm"}}, "torch.optim has no 'Adm'"),
         ("ppo", {"tensorboard": "logs"}, "tensorboard is not installed"),
     ],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from agent_market.adapters.stable_baselines3.policy import Form, Layer, Policy
+from agent_market.adapters.stable_baselines3.ppo import Tanh
 from agent_market.errors import ModelError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 ACTIVATION_OF = {
     nn.Identity: "identity",
+    Tanh: "tanh",
     nn.Tanh: "tanh",
     nn.ReLU: "relu",
     nn.LeakyReLU: "leaky_relu",
