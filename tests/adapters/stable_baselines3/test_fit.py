@@ -1,4 +1,6 @@
+import importlib
 import itertools
+import sys
 import threading
 from dataclasses import replace
 
@@ -56,7 +58,7 @@ def test_each_algorithm_trains_trades_and_is_stored(fit_tiny, panel, tmp_path, a
     ("algorithm", "changes", "killed"),
     [
         ("ppo", {"patience": 3, "evaluate_every": 1}, 3),  # in the first seed
-        ("ppo", {}, 6),  # and in the second
+        ("ppo", {"imitate": 2}, 6),  # and in the second
         ("recurrent_ppo", {}, 3),
         ("qr_dqn", {"policy_kwargs": {"n_quantiles": 4}}, 40),
         ("sac", {}, 40),
@@ -116,12 +118,28 @@ def scrambled(panel, after):
     return replace(panel, tensor=tensor)
 
 
-def test_a_fit_knows_nothing_of_what_comes_after_its_rows(fit_tiny, panel):
-    first = fit_tiny("ppo", train=some(panel, 0, 200), valid=None)
-    assert same(first, fit_tiny("ppo", train=some(scrambled(panel, 200), 0, 200), valid=None))
-    assert not same(first, fit_tiny("ppo", train=some(scrambled(panel, 180), 0, 200), valid=None)), (
-        "the scrambling must be able to matter"
+@pytest.mark.parametrize("changes", [{}, {"imitate": 2}, {"imitate": 2, "learning_rate": 1e-30}])
+def test_a_fit_knows_nothing_of_what_comes_after_its_rows(fit_tiny, panel, changes):
+    first, same_rows, other_rows = (
+        fit_tiny("ppo", train=some(market, 0, 200), valid=None, **changes)
+        for market in (panel, scrambled(panel, 200), scrambled(panel, 180))
     )
+    assert same(first, same_rows)
+    assert not same(first, other_rows), "the scrambling must be able to matter"
+
+
+def test_a_policy_can_start_from_what_was_best_in_hindsight(fit_tiny, panel):
+    still = {"learning_rate": 1e-30, "seeds": 2}  # so that it stays as it was taught
+    taught, untaught = (fit_tiny("ppo", imitate=passes, **still) for passes in (60, 0))
+    signal = panel.tensor.values[:, 0]
+    agreement = [np.corrcoef(predict(model, panel), signal)[0, 1] for model in (taught, untaught)]
+    assert agreement[0] > 0.5 > agreement[1] + 0.2
+    assert same(taught, fit_tiny("ppo", imitate=60, **still))
+    first, second = (member.policy.tensors for member in taught.members)
+    assert any((first[name] != second[name]).any() for name in first)
+    critic = "mlp_extractor.value_net.0.weight"
+    assert (first[critic] == untaught.members[0].policy.tensors[critic]).all()
+    assert not same(taught, fit_tiny("ppo", imitate=60, seeds=2)), "then it goes on by trading"
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "recurrent_ppo", "td3"])
@@ -198,9 +216,45 @@ def test_rows_that_cannot_be_traded_or_seen_are_errors(fit_tiny, train, panel):
         ("dqn", {"algorithm_options": {"gamma": 0.5}}, "algorithm_options cannot have gamma"),
         ("ppo", {"policy_kwargs": {"width": 3}}, "policy_kwargs: the policy of ppo does not take them.*width"),
         ("ppo", {"policy_kwargs": {"optimizer_class": "Adm"}}, "torch.optim has no 'Adm'"),
-        ("ppo", {"tensorboard": "logs"}, "tensorboard is not installed"),
     ],
 )
 def test_what_the_library_does_not_take_is_an_error(train, algorithm, changes, said):
     with pytest.raises(ParameterError, match=said):
         fit(train, None, tiny_options(algorithm, **(TINY[algorithm] | changes)), report=lambda progress: None)
+
+
+def test_tensorboard_must_be_installed_to_be_used(fit_tiny, monkeypatch, tmp_path):
+    importlib.import_module("stable_baselines3")  # which keeps whether it found tensorboard
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(ParameterError, match="tensorboard is not installed: `pip install tensorboard`"):
+        fit_tiny("ppo", tensorboard=tmp_path)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_tensorboard_shows_each_seed_and_its_evaluations(fit_tiny, train, tmp_path, algorithm):
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="tensorboard is optional and not installed: `pip install tensorboard` to run this test",
+    )
+    plain = fit_tiny(algorithm, seeds=2, evaluate_every=2)
+    assert not list(tmp_path.iterdir())
+    logged = fit_tiny(algorithm, seeds=2, evaluate_every=2, tensorboard=tmp_path)
+    assert same(plain, logged), "to look on changes nothing"
+    last = train.tensor.date[train.rows[-1]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"seed_{seed}_until_{last:%Y-%m-%d_%H-%M}_0" for seed in (0, 1)
+    ]
+    for folder, member in zip(sorted(tmp_path.iterdir()), logged.members, strict=True):
+        shown = events.EventAccumulator(str(folder))
+        shown.Reload()
+        valid = [(event.step, event.value) for event in shown.Scalars("valid/log_return")]
+        history = member.facts["history"]
+        assert [step for step, _ in valid] == [entry["timesteps"] for entry in history]
+        assert [value for _, value in valid] == pytest.approx([entry["valid_return"] for entry in history], rel=1e-6)
+        tags = set(shown.Tags()["scalars"])
+        assert {"rollout/ep_rew_mean", "time/fps"} <= tags
+        losses = {"ppo": ["value_loss", "approx_kl", "entropy_loss", "clip_fraction"], "dqn": ["loss"]}[algorithm]
+        for name in losses:
+            assert all(np.isfinite(event.value) for event in shown.Scalars(f"train/{name}"))
+        if algorithm == "ppo":
+            assert 0 < -shown.Scalars("train/entropy_loss")[0].value < np.log(3) + 1e-6

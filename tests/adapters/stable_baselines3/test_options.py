@@ -36,6 +36,8 @@ def test_options_come_back_from_json(algorithm):
         ({"algorithm_options": {"device": "cpu"}}, "cannot have device"),
         ({"n_envs": 2, "n_steps": 4}, r"batch_size \(1024\) is more than the 8 candles"),
         ({"patience": 3, "evaluate_every": 0}, "set evaluate_every"),
+        ({"algorithm": "dqn", "imitate": 3}, "imitate is 3, and dqn with discrete actions has no probabilities"),
+        ({"imitate": 3, "env": {"actions": "continuous"}}, "choose ppo or a2c with discrete actions"),
         ({"task": "classification"}, "regression"),
         ({"env": {"fees": 0.1}}, "Extra inputs are not permitted"),
     ],

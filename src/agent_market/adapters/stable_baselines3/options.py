@@ -44,6 +44,7 @@ ALGORITHM_OPTIONS["qr_dqn"] = ALGORITHM_OPTIONS["dqn"]
 
 CONTINUOUS = ("sac", "td3")
 DISCRETE = ("dqn", "qr_dqn")
+IMITATORS = ("ppo", "a2c")
 ROLLOUT_ONLY = ("n_steps", "batch_size", "n_epochs", "gae_lambda")
 
 SETTLING = 200
@@ -84,6 +85,12 @@ class Options(ModelOptions):
     algorithm_options: dict[str, Any] = Field({}, description="further arguments of the algorithm's class")
     seeds: int = Field(3, ge=1, description="policies trained from seed, seed + 1, …; the median of them is traded")
 
+    imitate: int = Field(
+        0,
+        ge=0,
+        description="passes over the training rows in which a policy first learns what would have been best there in "
+        "hindsight, before it trades itself: ppo and a2c that choose among targets; 0 = none, it helped little",
+    )
     evaluate_every: int = Field(
         1, ge=0, description="updates between two evaluations on the validation rows; 0 = one, at the end"
     )
@@ -143,6 +150,15 @@ class Options(ModelOptions):
             raise ValueError(
                 f"env.{seen[0]} is true, but what a policy does must follow from the candles and its position alone, "
                 "or a bot could not do the same: set it to false (an environment of your own may have it)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_imitate(self) -> Self:
+        if self.imitate and (self.algorithm not in IMITATORS or self.env.actions != "discrete"):
+            raise ValueError(
+                f"imitate is {self.imitate}, and {self.algorithm} with {self.env.actions} actions has no probabilities "
+                f"of actions to teach: set it to 0, or choose {' or '.join(IMITATORS)} with discrete actions"
             )
         return self
 

@@ -18,6 +18,7 @@ from agent_market.adapters.stable_baselines3.algorithms import build_algorithm
 from agent_market.adapters.stable_baselines3.ensemble import Ensemble, Member
 from agent_market.adapters.stable_baselines3.extraction import extract_policy
 from agent_market.adapters.stable_baselines3.following import follow
+from agent_market.adapters.stable_baselines3.imitation import imitate
 from agent_market.adapters.stable_baselines3.options import Options
 from agent_market.adapters.stable_baselines3.policy import Form, Policy
 from agent_market.adapters.stable_baselines3.state import capture, restore
@@ -117,15 +118,23 @@ class _Course(BaseCallback):
         model.num_timesteps = 0
         if first:
             model.policy.load_state_dict(first)
+        elif options.imitate and resumed is None:
+            imitate(model, self.task.train, options, seed)
         if resumed is not None:
             self._resume(model, tensors, resumed)
         left = options.total_timesteps - model.num_timesteps
         if left > 0 and not self._has_ended():
-            model.learn(left, callback=self, reset_num_timesteps=False, tb_log_name=f"seed_{seed}")
+            model.learn(left, callback=self, reset_num_timesteps=False, tb_log_name=self._log_name(seed))
+            model.logger.close()
         if self.best_weights:
             model.policy.load_state_dict(self.best_weights)
         facts = {"seed": seed, "best_update": self.best_update or self.updates, "history": self.history}
         return Member(extract_policy(model), facts)
+
+    def _log_name(self, seed: int) -> str:
+        """What TensorBoard calls this training; folds differ in where their rows end."""
+        market = self.task.train
+        return f"seed_{seed}_until_{market.date[market.stretches[:, 1] - 1].max():%Y-%m-%d_%H-%M}"
 
     def _on_step(self) -> bool:
         return not self._has_ended()
@@ -166,7 +175,11 @@ class _Course(BaseCallback):
     def _evaluate(self, done: int) -> None:
         gained = _validation_return(extract_policy(self.model), self.task)
         self.history.append({"update": done, "timesteps": self.num_timesteps, "valid_return": gained})
-        if gained is None or not self.task.options.patience:
+        if gained is None:
+            return
+        for log in self.logger.output_formats:
+            log.write({"valid/log_return": gained}, {"valid/log_return": ()}, self.num_timesteps)
+        if not self.task.options.patience:
             return
         self.waited += 1
         if gained > self.best:
