@@ -31,24 +31,13 @@ N_CANDLES, N_FEATURES = 15_000, 50
 TRAIN, TEST = (500, 10_500), (12_900, 14_990)
 COUNTS, WINDOWS = (8, 64, 256, 1024), (1, 24)
 
+USUAL_STEPS = 212_992
 RECIPES = {
-    "usual: 8 single envs, library defaults": {
-        "n_envs": 8, "steps": 212_992, "single": True,
-        "ppo": {},
-    },
-    "ours, default profile": {
-        "n_envs": 64, "steps": 204_800, "single": False,
-        "ppo": {
-            "n_steps": 128, "batch_size": 1024, "n_epochs": 10, "learning_rate": 3e-4, "gamma": 0.9, "gae_lambda": 0.9,
-        },
-    },
-    "ours, fast profile": {
-        "n_envs": 256, "steps": 606_208, "single": False,
-        "ppo": {
-            "n_steps": 64, "batch_size": 4096, "n_epochs": 4, "learning_rate": 1e-3, "gamma": 0.9, "gae_lambda": 0.9,
-        },
-    },
-}  # fmt: skip
+    "usual: 8 single envs, library defaults": None,
+    "ours, default profile": {"profile": "default"},
+    "ours, fast profile": {"profile": "fast"},
+}
+"""What is given to the adapter; the rest is its defaults. None: Stable-Baselines3's PPO and its own defaults."""
 
 
 def main() -> None:
@@ -264,25 +253,29 @@ def train_ours(recipe: str, seed: int) -> dict:
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import DummyVecEnv
 
+    from agent_market.adapters.stable_baselines3 import Options
+    from agent_market.adapters.stable_baselines3.algorithms import build_algorithm
     from agent_market.adapters.stable_baselines3.vec_env import VecTradingEnv
     from agent_market.trading.env import TradingCore, TradingEnv, evaluate_table
 
     torch.set_num_threads(1)
-    plan, pairs, options = RECIPES[recipe], make_market(seed), env_options()
+    pairs, rules = make_market(seed), env_options()
     market = market_arrays(pairs, TRAIN)
-    if plan["single"]:
-        env = DummyVecEnv([lambda: TradingEnv(market, options)] * plan["n_envs"])
+    if RECIPES[recipe] is None:
+        steps, env = USUAL_STEPS, DummyVecEnv([lambda: TradingEnv(market, rules)] * 8)
         env.seed(seed)
+        agent = PPO("MlpPolicy", env, device="cpu", seed=seed)
     else:
-        env = VecTradingEnv(TradingCore(market, options, plan["n_envs"], seed=seed))
+        options = Options.model_validate(RECIPES[recipe] | {"env": rules})
+        steps, env = options.total_timesteps, VecTradingEnv(TradingCore(market, rules, options.n_envs, seed=seed))
         env.reset()
-        env.step(np.zeros(plan["n_envs"], dtype=np.int64))  # compiled before the clock runs
-    agent = PPO("MlpPolicy", env, device="cpu", seed=seed, **plan["ppo"])
+        env.step(np.zeros(options.n_envs, dtype=np.int64))  # compiled before the clock runs
+        agent = build_algorithm(options, env, seed)
     started = time.process_time()
-    agent.learn(plan["steps"])
+    agent.learn(steps)
     spent = time.process_time() - started
 
-    earned = evaluate_table(logits_of(agent), market_arrays(pairs, TEST), options)
+    earned = evaluate_table(logits_of(agent), market_arrays(pairs, TEST), rules)
     held = buy_and_hold(pairs)
     return {"steps": agent.num_timesteps, "seconds": spent, "earned": earned.total / len(pairs), "held": held}
 
