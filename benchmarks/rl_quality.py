@@ -3,6 +3,7 @@
     python benchmarks/rl_quality.py learn                         # PPO beside flat and the oracle, five markets
     python benchmarks/rl_quality.py gate                          # planted markets and placebos through the gate
     python benchmarks/rl_quality.py learn --algorithms ppo a2c    # others beside it
+    python benchmarks/rl_quality.py learn --algorithms ppo "ppo, imitating" --strengths 0.14 0.05
     python benchmarks/rl_quality.py show                          # the tables of what has been stored so far
 
 Markets are simulated: two pairs, and a state that moves the next candle with a correlation (IC) of `strength`, shown by
@@ -16,12 +17,14 @@ import argparse
 import json
 import os
 import time
+from itertools import product
 from math import expm1
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from agent_market.adapters import parse_model_options
 from agent_market.factors import compute_factors, load_factors
@@ -45,6 +48,7 @@ GATE = {"n_candles": 15_000, "folds": FoldOptions(train="250d", valid="10d", tes
 LEARNERS = {
     "ppo": {},
     "ppo, fast": {"profile": "fast"},
+    "ppo, imitating": {"imitate": 5},
     "ppo, gamma 0.99": {"gamma": 0.99, "gae_lambda": 0.95},
     "ppo, library's defaults": {"n_envs": 8, "n_steps": 2048, "batch_size": 64, "gamma": 0.99, "gae_lambda": 0.95},
     "ppo, one seed": {"seeds": 1},
@@ -62,13 +66,14 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2, 3, 4], help="markets of `learn`")
     parser.add_argument("--markets", type=int, default=20, help="of `gate`, for each strength")
-    parser.add_argument("--strengths", nargs="*", type=float, default=[STRONG, PLACEBO, *WEAK])
+    parser.add_argument("--strengths", nargs="*", type=float, help="of the signal; learn: 0.14, gate: four of them")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--store", type=Path, default=Path("data/08_reporting/rl_quality.jsonl"))
     chosen = parser.parse_args()
+    strengths = chosen.strengths or {"learn": [STRONG], "gate": [STRONG, PLACEBO, *WEAK], "show": []}[chosen.study]
     tasks = {
-        "learn": [("learn", name, STRONG, seed) for seed in chosen.seeds for name in chosen.algorithms],
-        "gate": [("gate", "ppo", strength, 100 + n) for n in range(chosen.markets) for strength in chosen.strengths],
+        "learn": [("learn", *task) for task in product(chosen.algorithms, strengths, chosen.seeds)],
+        "gate": [("gate", "ppo", strength, 100 + n) for n in range(chosen.markets) for strength in strengths],
         "show": [],
     }[chosen.study]
     done = {tuple(row["task"]) for row in stored(chosen.store)}
@@ -179,11 +184,14 @@ def gate(strength: float, seed: int) -> dict:
 def show(rows: list[dict]) -> None:
     """Both tables."""
     learned = pd.DataFrame(
-        [row | {"name": row["task"][1], "seed": row["task"][3]} for row in rows if row["task"][0] == "learn"]
+        [dict(zip(("study", "name", "strength", "seed"), row["task"], strict=True)) | row for row in rows]
     )
-    if len(learned):
-        print("Test windows of 87 days, net log return, mean of two pairs; mean over markets [least, most]")
-        for name, part in learned.groupby("name", sort=False):
+    learned = learned[learned["study"] == "learn"] if len(learned) else learned
+    for strength, of_strength in learned.groupby("strength", sort=False) if len(learned) else ():
+        print(
+            f"Strength {strength:g}, test windows of 87 days, net log return, mean of two pairs; [least, most] market"
+        )
+        for name, part in of_strength.groupby("name", sort=False):
             policy, share = part["policy"], part["policy"].sum() / part["oracle"].sum()
             print(
                 f"{name:26} {policy.mean():+.3f} [{policy.min():+.3f}, {policy.max():+.3f}]  better than flat on "
@@ -191,6 +199,7 @@ def show(rows: list[dict]) -> None:
                 f"state {part['sign'].mean():+.3f}, market {part['market'].mean():+.3f}; "
                 f"{part['entries_per_day'].mean():.1f} entries a day; {part['fit_seconds'].mean():.0f} CPU seconds"
             )
+        show_differences(of_strength)
     judged = pd.DataFrame([row | {"strength": row["task"][2]} for row in rows if row["task"][0] == "gate"])
     if len(judged):
         print("\nThe gate: three seeds, windows of 120 days")
@@ -203,6 +212,16 @@ def show(rows: list[dict]) -> None:
                 f"{part['folds'].iloc[0]} windows; {part['fit_seconds'].mean():.0f} CPU seconds a market; "
                 f"failed: {', '.join(f'{name} {n}' for name, n in failed.items()) or 'nothing'}"
             )
+
+
+def show_differences(learned: pd.DataFrame) -> None:
+    """What each way earned more than ppo on the same markets, with an interval of 95 % by Student's t."""
+    table = learned.pivot_table(index="seed", columns="name", values="policy")
+    for name in table.columns.drop("ppo", errors="ignore") if "ppo" in table else ():
+        more = (table[name] - table["ppo"]).dropna()
+        if len(more) > 1:
+            low, high = stats.t.interval(0.95, len(more) - 1, more.mean(), stats.sem(more))
+            print(f"{name} minus ppo: {more.mean():+.3f} ({low:+.3f} to {high:+.3f}), {len(more)} markets")
 
 
 if __name__ == "__main__":
