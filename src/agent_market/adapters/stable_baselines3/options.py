@@ -89,7 +89,7 @@ class Options(ModelOptions):
         0,
         ge=0,
         description="passes over the training rows in which a policy first learns what would have been best there in "
-        "hindsight, before it trades itself: ppo and a2c that choose among targets; 0 = none, it helped little",
+        "hindsight, before it trades itself, such as 5; ppo and a2c that choose among targets; 0 = none",
     )
     evaluate_every: int = Field(
         1, ge=0, description="updates between two evaluations on the validation rows; 0 = one, at the end"
