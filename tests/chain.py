@@ -53,8 +53,8 @@ def run_chain(
     return Outcome(table, labels, folds, predictions, positions, result.trades, result.equity)
 
 
-def judge(candles: pd.DataFrame, outcomes: dict[str, Outcome]) -> dict[str, dict]:
-    """The verdict on each model, as the report has it."""
+def accounts(candles: pd.DataFrame, outcomes: dict[str, Outcome]) -> tuple[dict[str, pd.Series], pd.Series]:
+    """Daily net returns of each model, and of buy-and-hold over the same time."""
     one = next(iter(outcomes.values()))
     dates = one.positions["date"]
     markets = trading.snapshot_markets(candles, fee=BACKTEST.fee, trading_mode="spot")
@@ -63,9 +63,13 @@ def judge(candles: pd.DataFrame, outcomes: dict[str, Outcome]) -> dict[str, dict
     def daily(equity: pd.DataFrame) -> pd.Series:
         return evaluation.daily_returns(equity, starting_balance=BACKTEST.starting_balance)
 
+    return {model: daily(outcome.equity) for model, outcome in outcomes.items()}, daily(held.equity)
+
+
+def judge(candles: pd.DataFrame, outcomes: dict[str, Outcome]) -> dict[str, dict]:
+    """The verdict on each model, as the report has it."""
     return evaluation.edge_verdict(
-        {model: daily(outcome.equity) for model, outcome in outcomes.items()},
-        daily(held.equity),
+        *accounts(candles, outcomes),
         {
             model: evaluation.ic_series(outcome.predictions, outcome.labels, HORIZON).set_index("date")["rank_ic"]
             for model, outcome in outcomes.items()
@@ -73,3 +77,8 @@ def judge(candles: pd.DataFrame, outcomes: dict[str, Outcome]) -> dict[str, dict
         horizon=HORIZON,
         trading_days=365,
     )
+
+
+def weigh(candles: pd.DataFrame, outcomes: dict[str, Outcome]) -> dict:
+    """How likely the results are luck, as the report has it."""
+    return evaluation.weigh_evidence(*accounts(candles, outcomes), dict.fromkeys(outcomes, 1))
