@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from agent_market.evaluation import certificate_for, certify, claims_of
+from agent_market.evaluation import certificate_for, certificate_section, certify, claims_of
 from agent_market.evaluation.placebo import CLAIMS, binomial_interval
 
 FACTS = {"data": "d1", "parameters": "p1", "code": "c1", "models": ["a", "b"]}
@@ -77,13 +77,25 @@ def test_no_run_is_no_certificate():
 def test_a_report_shows_only_the_certificate_of_its_own_candles_and_parameters():
     certificate = certify([row("markets")] * 20, FACTS)
     mine = certificate_for(certificate, data="d1", parameters="p1", models=["a", "b", "c"])
-    assert (mine["valid"], mine["passed"]) == (True, True)
+    assert (mine["valid"], mine["passed"], mine["worlds"]) == (True, True, certificate["worlds"])
     assert mine["sentence"].endswith("Not certified: c.")
     for data, parameters, named in (("d2", "p1", "candles"), ("d1", "p2", "parameters")):
         other = certificate_for(certificate, data=data, parameters=parameters, models=["a", "b"])
         assert (other["valid"], other["passed"]) == (False, False)
         assert f"made for other {named}, so it says nothing of this run" in other["sentence"]
     assert certificate_for(None, data="d1", parameters="p1", models=["a"]) is None
+
+
+def test_the_report_has_each_claim_with_its_promise_and_what_was_made():
+    rows = [row("markets", rank_ic=["b"]) for _ in range(6)] + [row("markets")] * 14 + [row("rotations")] * 10
+    claims, figures = (table.data for table in certificate_section(certify(rows, FACTS)).tables)
+    assert len(claims) == len(CLAIMS)
+    made = claims.set_index("claim").loc["RankIC above zero, corrected for the models"]
+    assert made["markets: promised"] == "≤ 2.5 %"
+    assert made["markets: made"] == "6 of 20 [11.9, 54.3] % – too often"
+    assert made["rotations: made"] == "0 of 10 [0.0, 30.8] %"
+    assert claims.set_index("claim").loc["deflated Sharpe ratio above 95 %", "rotations: promised"] == "–"
+    assert figures.set_index("model").loc["b", "markets: RankIC"].startswith("−0.0100")
 
 
 def test_claims_are_read_from_what_a_run_left():

@@ -1,6 +1,7 @@
 """What predictions and backtests are worth: metrics, their errors, a verdict, figures and the report."""
 
 from agent_market.evaluation.caveats import run_caveats
+from agent_market.evaluation.certificate import certificate_section
 from agent_market.evaluation.evidence import alpha_returns, weigh_evidence
 from agent_market.evaluation.feedback import build_feedback
 from agent_market.evaluation.figures import (
@@ -55,6 +56,7 @@ __all__ = [
     "build_feedback",
     "build_leaderboard",
     "certificate_for",
+    "certificate_section",
     "certify",
     "claims_of",
     "daily_returns",

@@ -165,14 +165,15 @@ def certify(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], *, leve
 def certificate_for(
     certificate: Mapping[str, Any] | None, *, data: str, parameters: str, models: Sequence[str]
 ) -> dict[str, Any] | None:
-    """What a report may show of a certificate: `valid`, `passed` and a `sentence`; None where there is none.
+    """What a report may show of a certificate: `valid`, `passed`, a `sentence`, and if valid its `worlds`.
 
-    One of other candles or parameters is not valid for this run, and does not pass, whatever it says.
+    None where there is none. One of other candles or parameters is not valid for this run, and does not pass, whatever
+    it says.
     """
     if certificate is None:
         return None
-    other = [name for name, mine in (("candles", data), ("parameters", parameters))
-             if certificate["data" if name == "candles" else name] != mine]  # fmt: skip
+    mine = {"candles": (certificate["data"], data), "parameters": (certificate["parameters"], parameters)}
+    other = [name for name, (theirs, own) in mine.items() if theirs != own]
     if other:
         sentence = (
             f"made for other {' and '.join(other)}, so it says nothing of this run: kedro run --pipelines placebo"
@@ -180,7 +181,8 @@ def certificate_for(
         return {"valid": False, "passed": False, "sentence": sentence}
     left_out = [model for model in models if model not in certificate["models"]]
     beyond = f" Not certified: {', '.join(left_out)}." if left_out else ""
-    return {"valid": True, "passed": certificate["passed"], "sentence": certificate["sentence"] + beyond}
+    said = certificate["sentence"] + beyond
+    return {"valid": True, "passed": certificate["passed"], "sentence": said, "worlds": certificate["worlds"]}
 
 
 def _rate(claim: Claim, made: list[list[str]], promise: float | None, level: float) -> dict[str, Any]:

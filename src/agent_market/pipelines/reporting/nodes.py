@@ -242,7 +242,10 @@ def write_report(
         intervals=policy_intervals if len(policy_intervals) else None,
         caveats=run_facts["caveats"],
         certificate=certificate or None,
-        sections=[evaluation.luck_section(significance, stability, break_even_costs)],
+        sections=[
+            evaluation.luck_section(significance, stability, break_even_costs),
+            *([evaluation.certificate_section(certificate)] if "worlds" in certificate else []),
+        ],
     )
 
 
