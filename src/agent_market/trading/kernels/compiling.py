@@ -20,9 +20,10 @@ INNER = {
 """For functions that only compiled ones call. They are not cached by themselves: a cached one would keep the code of
 those that it calls, in other files, when these change."""
 
-PART = {**INNER, "forceinline": True}
-"""For functions called at one place, often: put in there, since a call hands over each field of each array. It takes
-longer to compile, so that it is kept for those that a trade goes through."""
+PART = {**INNER, "inline": "always"}
+"""For functions called at one place, often: put in there, since a call hands over each field of each array, and since
+what is compiled by itself is optimised once more with its caller. Of large functions that few trades go through it would
+take longer."""
 
 ENTRY = {"nogil": True, "error_model": "numpy", "boundscheck": False, "cache": True}
 """For functions called from Python: compiled once and kept on disk; a division by 0 gives inf or NaN; no lock of Python
