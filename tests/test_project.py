@@ -61,6 +61,7 @@ def test_listing_the_pipelines_imports_no_heavy_library():
         "backtest",
         "data_engineering",
         "dl_training",
+        "factor_mining",
         "feature_store",
         "ml_training",
         "placebo",

@@ -111,6 +111,23 @@ def convert_factors(factors: str, dialect: str) -> None:
         raise SystemExit(1)
 
 
+@factor.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--env", "-e", help="Kedro's configuration environment.")
+@_plainly
+def vault(yes: bool, env: str | None) -> None:
+    """Open the vault: test the library of mined factors on the segment that nothing has seen.
+
+    It can be opened once without loss; each opening adds a line to the ledger, and the report counts them.
+    """
+    from agent_market.opening import open_vault
+
+    if not yes:
+        click.confirm("The vault is sealed so that one honest test is left. Open it?", abort=True)
+    for line in open_vault(env=env):
+        click.echo(line)
+
+
 @cli.group()
 def freqtrade() -> None:
     """Take trained models to freqtrade."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import settings
 from pydantic import ValidationError
@@ -67,6 +67,14 @@ def all_models() -> list[str]:
 def scores_features() -> bool:
     """Whether feature_store scores features (`selection.enabled`)."""
     return check_parameters(_configuration()).selection.enabled
+
+
+def credentials() -> dict[str, Any]:
+    """What `credentials.yml` holds, an empty mapping if there is no such file."""
+    try:
+        return dict(_configuration()["credentials"])
+    except MissingConfigException:
+        return {}
 
 
 def check_parameters(loader: "OmegaConfigLoader | _Given") -> Parameters:

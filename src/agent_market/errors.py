@@ -19,3 +19,7 @@ class FactorError(AgentMarketError):
 
 class ModelError(AgentMarketError):
     """A model cannot be found, fitted, stored, or does not fit the data it is asked about."""
+
+
+class LanguageModelError(AgentMarketError):
+    """A language model cannot be asked, or does not answer as it should."""

@@ -139,7 +139,7 @@ class ProgressHooks:
 
 
 class SummaryHooks:
-    """Print the leaderboard, the verdict and where the report lies, when a run has made them."""
+    """Print the leaderboard, the verdict, what was mined, and where reports lie, when a run has made them."""
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, pipeline: Any, catalog: Any) -> None:
@@ -153,6 +153,13 @@ class SummaryHooks:
         if "report" in made:
             folder = catalog["report"]._get_load_path()  # Kedro has no public way to ask a dataset where it lies
             console.print(f"Report: {folder}/index.html", soft_wrap=True, highlight=False)
+        if "mining_report" in made:
+            results, trials = catalog.load("gate_results"), catalog.load("factor_trials")
+            accepted = int(results["passed"].astype(bool).sum())
+            said = f"{len(trials)} factors tried, {len(results)} tested on the gate segment, {accepted} accepted."
+            console.print(said, style="bold", highlight=False)
+            folder = catalog["mining_report"]._get_load_path()
+            console.print(f"Mining report: {folder}/index.html", soft_wrap=True, highlight=False)
 
 
 def _table(leaderboard: Any) -> Table:

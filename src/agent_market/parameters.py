@@ -18,6 +18,7 @@ from agent_market.learning.labels import LabelOptions
 from agent_market.learning.selection import SelectionOptions
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
+from agent_market.mining.options import MiningOptions
 from agent_market.options import Options
 from agent_market.trading.options import BacktestOptions
 
@@ -78,10 +79,12 @@ class Parameters(Options):
     backtest: BacktestOptions
     gate: GateOptions = GateOptions()
     selection: SelectionOptions = SelectionOptions()
+    mining: MiningOptions = MiningOptions()
     placebo: PlaceboOptions = PlaceboOptions()
 
 
 CHANGE_NOTHING = {
+    "mining": True,
     "placebo": True,
     "selection": True,
     "features": {"append", "threads"},

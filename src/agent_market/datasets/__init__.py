@@ -1,6 +1,8 @@
 """Kedro datasets of this project's own."""
 
+from agent_market.datasets.credential import CredentialDataset
 from agent_market.datasets.freqtrade_archive import FreqtradeArchiveDataset
+from agent_market.datasets.ledger import LedgerDataset
 from agent_market.datasets.optional_json import OptionalJSONDataset
 from agent_market.datasets.panel import PanelDataset
 from agent_market.datasets.report import ReportDataset
@@ -8,8 +10,10 @@ from agent_market.datasets.text import HTMLReportDataset
 from agent_market.datasets.trained_model import TrainedModelDataset
 
 __all__ = [
+    "CredentialDataset",
     "FreqtradeArchiveDataset",
     "HTMLReportDataset",
+    "LedgerDataset",
     "OptionalJSONDataset",
     "PanelDataset",
     "ReportDataset",

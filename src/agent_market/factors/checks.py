@@ -73,6 +73,11 @@ def unit_text(unit: Unit) -> str:
     return " ".join(name if power == 1 else f"{name}^{power:g}" for name, power in exponents if power)
 
 
+def unit_of(tree: Node) -> Unit | None:
+    """Exponents of price and volume of a tree's value; None for a number."""
+    return _Units(Reading("", tree, (), {})).of(tree)
+
+
 # ---- units
 
 SAME = frozenset(

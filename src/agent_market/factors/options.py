@@ -16,6 +16,7 @@ class FeatureOptions(Options):
         "freqai_features.json or freqai_expressions.json",
     )
     factors: dict[str, str] = Field({}, description="further factors, name to expression")
+    mined: bool = Field(False, description="add all factors of the library of mined ones, under their names there")
     on_rejected: Literal["error", "warn"] = Field(
         "error",
         description="rows of a freqai_*.json that cannot be read: error = stop and name them; warn = log each with "

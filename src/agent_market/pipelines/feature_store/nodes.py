@@ -17,11 +17,17 @@ from agent_market.learning.labels import LabelOptions
 from agent_market.learning.selection import SelectionOptions
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
+from agent_market.mining.library import names_of
 
 
-def select_factors(features: FeatureOptions) -> dict[str, Any]:
-    """What the features are: `factors`, the expression of each in canonical form, and `compat`, the engine's rules."""
-    factors = load_factors(features.factor_set, features.factors, on_rejected=features.on_rejected)
+def select_factors(features: FeatureOptions, factor_library: dict[str, Any] | None) -> dict[str, Any]:
+    """What the features are: `factors`, the expression of each in canonical form, and `compat`, the engine's rules.
+
+    Expressions may name factors of the library, `@name`; with `features.mined` all of them are features, too.
+    """
+    library = names_of(factor_library)
+    own = {**(library if features.mined else {}), **features.factors}
+    factors = load_factors(features.factor_set, own, on_rejected=features.on_rejected, library=library)
     return {"factors": factors, "compat": features.compat}
 
 

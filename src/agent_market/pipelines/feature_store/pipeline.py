@@ -17,7 +17,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Factors, labels and the calendar that all models share; scores of the features where they are asked for."""
     return Pipeline(
         [
-            Node(select_factors, "params:features", "factors", name="select_factors"),
+            Node(select_factors, ["params:features", "factor_library"], "factors", name="select_factors"),
             Node(
                 build_features,
                 ["candles", "factors", "stored_features", "params:features", "params:market"],

@@ -10,6 +10,7 @@ import pandas as pd
 
 from agent_market.evaluation.placebo import certify
 from agent_market.learning.trained import code_fingerprint, data_fingerprint
+from agent_market.mining.library import names_of
 from agent_market.parallel import run_parallel
 from agent_market.parameters import Parameters, digest_of
 from agent_market.pipelines.placebo.worlds import Base, certified_models, plan_worlds, run_world
@@ -22,6 +23,7 @@ def certify_placebo(
     funding_rates: pd.DataFrame,
     market_snapshot: dict[str, Any],
     parameters: dict[str, Any],
+    factor_library: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """How often this configuration claims something on markets without a signal and on features moved in time."""
     configured = Parameters.model_validate(parameters)
@@ -32,8 +34,9 @@ def certify_placebo(
         "parameters": digest_of(configured, models),
         "code": code_fingerprint(),
         "models": models,
+        "library": names_of(factor_library),
     }
-    base = Base.of(candles, funding_rates, market_snapshot, parameters, models)
+    base = Base.of(candles, funding_rates, market_snapshot, parameters, models, factor_library)
     store = _folder(options.folder, facts | {"seed": options.seed, "min_offset": options.min_offset})
     worlds = plan_worlds(base, configured)
     rows = {world: row for world in worlds if (row := world.stored(store)) is not None}

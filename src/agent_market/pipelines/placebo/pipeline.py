@@ -11,7 +11,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
         [
             Node(
                 certify_placebo,
-                ["candles", "funding_rates", "market_snapshot", "parameters"],
+                ["candles", "funding_rates", "market_snapshot", "parameters", "factor_library"],
                 "placebo_certificate",
                 name="certify_placebo",
             )

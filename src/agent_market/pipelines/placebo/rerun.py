@@ -15,8 +15,11 @@ from agent_market.parameters import Parameters
 from agent_market.pipelines.training import AnyModelOptions
 
 PREFIX = "params:"
-START = {"stored_features": None}
+START = {"stored_features": None, "factor_library": None}
 """What a run without any stored dataset starts from."""
+
+ON_DEMAND = ("factor_mining", "placebo")
+"""Pipelines that are no part of a run: what they make is given, or there is none."""
 
 
 def nodes_for(parameters: Mapping[str, Any], wanted: Collection[str], given: Collection[str]) -> list[Node]:
@@ -27,7 +30,7 @@ def nodes_for(parameters: Mapping[str, Any], wanted: Collection[str], given: Col
     configure_project("agent_market")
     with configured_as(dict(parameters)):
         pipelines = find_pipelines(raise_errors=True)
-    whole: Pipeline = sum((part for name, part in pipelines.items() if name != "placebo"), Pipeline([]))
+    whole: Pipeline = sum((part for name, part in pipelines.items() if name not in ON_DEMAND), Pipeline([]))
     missing, chosen = set(wanted) - set(given), []
     for node in reversed(whole.nodes):
         if missing & set(node.outputs):

@@ -62,6 +62,7 @@ class Base:
     market: dict[str, Any]  # candles, funding_rates, market_snapshot
     moved: dict[str, Any]  # factors, features, labels, folds; empty if nothing is rotated
     nodes: dict[str, list[Node]]  # world → nodes
+    start: dict[str, Any]  # what a run starts from, whatever its candles
 
     @classmethod
     def of(
@@ -71,6 +72,7 @@ class Base:
         market_snapshot: dict[str, Any],
         parameters: dict[str, Any],
         models: list[str],
+        factor_library: dict[str, Any] | None = None,
     ) -> Self:
         """The base of a configuration: features, labels and folds are made once, in memory."""
         tree = copy.deepcopy(parameters)
@@ -78,18 +80,19 @@ class Base:
         tree["training"] = tree["training"] | {"n_jobs": 1, "checkpoints": None}
         configured = Parameters.model_validate(tree)
         market = {"candles": candles, "funding_rates": funding_rates, "market_snapshot": market_snapshot}
-        given = START | market
+        start = START | {"factor_library": factor_library}
+        given = start | market
         moved = {}
         if configured.placebo.rotations:
             moved = run_nodes(nodes_for(tree, MOVED, given), configured, given, MOVED)
         wanted = _wanted(models)
         simulated = configured.market.source == "simulated"
-        silent = START if simulated else START | dict.fromkeys(["raw_candles", "funding_rates", "market_snapshot"])
+        silent = start if simulated else start | dict.fromkeys(["raw_candles", "funding_rates", "market_snapshot"])
         nodes = {
             "markets": nodes_for(tree, wanted, silent) if configured.placebo.markets else [],
             "rotations": nodes_for(tree, wanted, given | moved) if moved else [],
         }
-        return cls(tree, models, market, moved, nodes)
+        return cls(tree, models, market, moved, nodes, start)
 
 
 def certified_models(configured: Parameters) -> list[str]:
@@ -128,7 +131,7 @@ def plan_worlds(base: Base, configured: Parameters) -> list[World]:
 
 def run_world(base: Base, world: World, folder: Path | None) -> dict[str, Any]:
     """One whole run, from candles or moved features to the claims of its report; its row is kept in `folder`."""
-    tree, given = base.parameters, dict(START)
+    tree, given = base.parameters, dict(base.start)
     if world.world == "rotations":
         given |= base.market | base.moved
         given["features"] = rotate_features(base.moved["features"], world.draw)
