@@ -45,7 +45,7 @@ def test_each_step_keeps_what_goes_on_and_what_does_not(mined):
     )  # fmt: skip
     before_gate = rejects[rejects["step"] != "gate"]
     assert sorted([*trials["id"], *before_gate["id"]]) == sorted(row["id"] for row in proposed), "nobody is lost"
-    results = table(data, "08_reporting/gate_results.parquet")
+    results = table(data, "04_feature/mining/gate_results.parquet")
     at_gate = rejects[rejects["step"] == "gate"]
     assert sorted([*at_gate["id"], *results.loc[results["passed"], "id"]]) == sorted(trials["id"])
     assert set(trials["arm"]) >= {"genetic", "zoo", "llm", "control"}

@@ -1,5 +1,6 @@
 """Commands of this project; `kedro run` is Kedro's own, but the user's mistakes end in one plain message."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -26,9 +27,20 @@ def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except USER_ERRORS as error:
-            raise click.ClickException(str(_what_the_user_did(error))) from error
+            raise click.ClickException(_in_words(_what_the_user_did(error))) from error
 
     return wrapped
+
+
+def _in_words(error: BaseException) -> str:
+    """What an error says; Kedro's words for a dataset that no run has stored yet are put plainly."""
+    missing = re.match(r"([\w.]+): Did not find any versions for", str(error))
+    if missing is None:
+        return str(error)
+    return (
+        f"{missing[1]} is not stored yet: run the pipeline that makes it first, or together with this one, as in "
+        "`kedro run --pipelines data_engineering,factor_mining` (README.md lists what each pipeline makes)"
+    )
 
 
 def _what_the_user_did(error: BaseException) -> BaseException:

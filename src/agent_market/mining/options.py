@@ -104,6 +104,16 @@ class LLMOptions(Options):
     max_bytes: int = Field(2_000_000, ge=1_000, description="longest answer that is read")
     budget: BudgetOptions = BudgetOptions()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_key(cls, block: object) -> object:
+        if isinstance(block, dict) and any("key" in str(name).lower() for name in block):
+            raise ValueError(
+                "a key is a credential, and parameters are stored and shown: write `llm: {api_key: …}` into "
+                "conf/local/credentials.yml, or set the variable AGENT_MARKET_LLM_KEY"
+            )
+        return block
+
     @field_validator("base_url")
     @classmethod
     def _is_safe(cls, value: str) -> str:
