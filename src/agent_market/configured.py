@@ -64,6 +64,11 @@ def all_models() -> list[str]:
     return list(_models())
 
 
+def explained_models() -> list[str]:
+    """Names of the models that look at features themselves, and so can be asked which they rest on."""
+    return [name for name, block in _models().items() if stage_of(block["adapter"]) != "ensemble"]
+
+
 def scores_features() -> bool:
     """Whether feature_store scores features (`selection.enabled`)."""
     return check_parameters(_configuration()).selection.enabled

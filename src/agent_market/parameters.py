@@ -12,6 +12,7 @@ from agent_market.adapters import ModelOptions, parse_model_options
 from agent_market.errors import ParameterError
 from agent_market.evaluation.placebo import PlaceboOptions
 from agent_market.factors.options import FeatureOptions
+from agent_market.learning.attribution import AttributionOptions
 from agent_market.learning.folds import FoldOptions
 from agent_market.learning.gate import GateOptions
 from agent_market.learning.labels import LabelOptions
@@ -81,9 +82,11 @@ class Parameters(Options):
     selection: SelectionOptions = SelectionOptions()
     mining: MiningOptions = MiningOptions()
     placebo: PlaceboOptions = PlaceboOptions()
+    attribution: AttributionOptions = AttributionOptions()
 
 
 CHANGE_NOTHING = {
+    "attribution": True,
     "mining": True,
     "placebo": True,
     "selection": True,

@@ -7,7 +7,7 @@ import pytest
 
 from agent_market.errors import DataError
 from agent_market.evaluation import equity_figure, importance_figure, importance_shares, monthly_figure
-from agent_market.evaluation.figures import OKABE_ITO
+from agent_market.evaluation.drawing import OKABE_ITO
 
 
 def test_every_figure_survives_json_and_names_its_axes(small_run):

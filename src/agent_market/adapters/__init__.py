@@ -73,12 +73,13 @@ class ModelOptions(Options):
 
 
 class Adapter(Protocol):
-    """The functions of an adapter module; `importance` and `predict_members` are optional, and so are
+    """The functions of an adapter module; `importance`, `contributions` and `predict_members` are optional, and so are
 
     - `STAGE` (default `ml_training`): the pipeline that trains its models;
     - `KIND` (default: what the label says): `position`, if what it predicts is a position whatever the label is;
     - `PROCESSES` (default False): fits of one process share what is random, so folds run in processes of their own;
     - `WARM_STARTS` (default False): `fit` takes `init` and goes on from it;
+    - `CONTRIBUTIONS` (default "shap"): by what name `contributions` are reported;
     - `CHECKPOINTS` (default False): `fit` takes `checkpoint` and resumes from what it finds there.
 
     Options with a field `aux_horizons` (candles) make `y` wider: column 0 is the label of `training.horizon`, the
@@ -132,6 +133,11 @@ class Adapter(Protocol):
 
     def importance(self, model: Any) -> np.ndarray:
         """Weight of each feature in the model (n_features,), non-negative."""
+
+    def contributions(self, model: Any, samples: "Samples") -> np.ndarray:
+        """What each feature adds to each prediction (n, n_features), in the units that the model sums up in: with a
+        constant they sum to the prediction, or of a classification to its log-odds.
+        """
 
 
 def get_adapter(name: str) -> Adapter:

@@ -92,6 +92,14 @@ def importance(model: "catboost.CatBoost") -> np.ndarray:
     return np.asarray(model.get_feature_importance(type="PredictionValuesChange"))
 
 
+def contributions(model: "catboost.CatBoost", samples: "Samples") -> np.ndarray:
+    """SHAP values (n, n_features) by the trees' own paths (Lundberg et al. 2020)."""
+    import catboost
+
+    pool = catboost.Pool(samples.X)
+    return np.asarray(model.get_feature_importance(pool, type="ShapValues", thread_count=1))[:, :-1]
+
+
 def _params(options: Options) -> dict[str, Any]:
     own = options.model_dump(
         include={"n_estimators", "learning_rate", "depth", "l2_leaf_reg", "rsm", "subsample", "border_count"}

@@ -90,6 +90,11 @@ def importance(model: "lgb.Booster") -> np.ndarray:
     return model.feature_importance("gain")
 
 
+def contributions(model: "lgb.Booster", samples: "Samples") -> np.ndarray:
+    """SHAP values (n, n_features) by the trees' own paths (Lundberg et al. 2020)."""
+    return model.predict(samples.X, pred_contrib=True, num_threads=1)[:, :-1]
+
+
 def _params(options: Options) -> dict[str, Any]:
     own = options.model_dump(
         include={

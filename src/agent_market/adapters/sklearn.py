@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent_market.learning.samples import Samples
 
 FILE = "model.skops"
+CONTRIBUTIONS = "coefficient"
 
 
 class Options(ModelOptions):
@@ -66,3 +67,8 @@ def suggest(trial: "optuna.Trial") -> dict[str, Any]:
 def importance(model: Any) -> np.ndarray:
     """Absolute coefficient of each standardized feature (n_features,)."""
     return np.abs(np.ravel(model.coef_))
+
+
+def contributions(model: Any, samples: "Samples") -> np.ndarray:
+    """Coefficient times feature (n, n_features): SHAP values of a linear model whose features have mean zero."""
+    return np.ravel(model.coef_) * samples.X.astype(float)

@@ -101,6 +101,13 @@ def importance(model: "xgb.Booster") -> np.ndarray:
     return np.array([gain.get(f"f{column}", 0.0) for column in range(model.num_features())])
 
 
+def contributions(model: "xgb.Booster", samples: "Samples") -> np.ndarray:
+    """SHAP values (n, n_features) by the trees' own paths (Lundberg et al. 2020)."""
+    import xgboost as xgb
+
+    return model.predict(xgb.DMatrix(samples.X), pred_contribs=True)[:, :-1]
+
+
 def _params(options: Options) -> dict[str, Any]:
     own = options.model_dump(
         include={

@@ -21,6 +21,7 @@ from agent_market.evaluation.metrics import (
     monthly_returns,
     trading_metrics,
 )
+from agent_market.evaluation.model_page import ModelResults, model_doubts, model_sections
 from agent_market.evaluation.overfitting import overfitting_probability
 from agent_market.evaluation.placebo import certificate_for, certify, claims_of
 from agent_market.evaluation.policies import gate_sentences, gate_table, interval_table
@@ -31,7 +32,9 @@ from agent_market.evaluation.prediction import (
     prediction_metrics,
     quantile_returns,
 )
+from agent_market.evaluation.regimes import market_regimes
 from agent_market.evaluation.report import render_report
+from agent_market.evaluation.sections import Section, Table, section_views
 from agent_market.evaluation.sharpe import (
     deflated_sharpe,
     expected_best_sharpe,
@@ -45,6 +48,7 @@ from agent_market.evaluation.significance import (
     overlap_lags,
     stationary_bootstrap,
 )
+from agent_market.evaluation.slices import slice_performance
 from agent_market.evaluation.stability import profit_by_part, stability_metrics
 from agent_market.evaluation.superiority import superiority_test
 from agent_market.evaluation.verdict import edge_verdict, overall_verdict
@@ -52,6 +56,9 @@ from agent_market.evaluation.verdict import edge_verdict, overall_verdict
 __all__ = [
     "BENCHMARKS",
     "LEADERBOARD_COLUMNS",
+    "ModelResults",
+    "Section",
+    "Table",
     "alpha_returns",
     "build_feedback",
     "build_leaderboard",
@@ -75,8 +82,11 @@ __all__ = [
     "importance_shares",
     "interval_table",
     "luck_section",
+    "market_regimes",
     "mean_interval",
     "minimum_track_record",
+    "model_doubts",
+    "model_sections",
     "monthly_figure",
     "monthly_returns",
     "newey_west",
@@ -91,6 +101,8 @@ __all__ = [
     "quantile_returns",
     "render_report",
     "run_caveats",
+    "section_views",
+    "slice_performance",
     "stability_metrics",
     "stationary_bootstrap",
     "superiority_test",

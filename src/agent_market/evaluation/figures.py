@@ -9,18 +9,25 @@ import numpy as np
 import pandas as pd
 
 from agent_market.errors import DataError
-from agent_market.evaluation.leaderboard import BENCHMARKS
+from agent_market.evaluation.drawing import (
+    GREY,
+    OKABE_ITO,
+    digits,
+    error_bars,
+    finish,
+    line_styles,
+    menu,
+    models_in,
+    pattern,
+    points,
+    times,
+)
 from agent_market.evaluation.metrics import monthly_returns
-from agent_market.evaluation.series import MAX_POINTS, bucket_extremes
+from agent_market.evaluation.series import bucket_extremes
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
-"""Colours of Okabe & Ito (2008); black and yellow, unreadable on dark or white, are left out."""
-DASHES = ("solid", "dash", "dot", "dashdot")
-GREY = "#8a8a8a"
-MAX_POINTS_PER_FIGURE = 24_000
 TOP_FEATURES = 20
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
@@ -34,17 +41,17 @@ def equity_figure(equity: pd.DataFrame, *, starting_balance: float) -> go.Figure
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.68, 0.32], vertical_spacing=0.06)
-    models = _models(equity)
-    for model, style in _styles(models).items():
+    models = models_in(equity)
+    for model, style in line_styles(models).items():
         part = equity[equity["model"] == model]
         growth = pd.Series(part["equity"].to_numpy() / starting_balance, index=pd.DatetimeIndex(part["date"]))
         fall = 100.0 * (growth / np.maximum(growth.cummax(), 1.0) - 1.0)
         for row, series, unit in ((1, growth, "%{y:.4f} ×"), (2, fall, "%{y:.2f} %")):
-            thin = bucket_extremes(series, _points(len(models) * 2))
+            thin = bucket_extremes(series, points(len(models) * 2))
             figure.add_trace(
                 go.Scatter(
-                    x=_times(thin.index),
-                    y=_digits(thin),
+                    x=times(thin.index),
+                    y=digits(thin),
                     name=model,
                     mode="lines",
                     line=style,
@@ -60,9 +67,9 @@ def equity_figure(equity: pd.DataFrame, *, starting_balance: float) -> go.Figure
     figure.update_xaxes(title_text="Date (UTC)", row=2, col=1)
     scales = [("Linear", "linear"), ("Log", "log")]
     figure.update_layout(
-        updatemenus=[_menu([{"label": t, "method": "relayout", "args": [{"yaxis.type": k}]} for t, k in scales])]
+        updatemenus=[menu([{"label": t, "method": "relayout", "args": [{"yaxis.type": k}]} for t, k in scales])]
     )
-    return _finish(figure, "Equity and drawdown, net of costs", height=600)
+    return finish(figure, "Equity and drawdown, net of costs", height=600)
 
 
 def ic_figure(rank_ic: Mapping[str, pd.DataFrame]) -> go.Figure:
@@ -73,13 +80,13 @@ def ic_figure(rank_ic: Mapping[str, pd.DataFrame]) -> go.Figure:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for model, style in _styles(list(rank_ic)).items():
+    for model, style in line_styles(list(rank_ic)).items():
         series = rank_ic[model].dropna(subset=["rank_ic"]).set_index("date")["rank_ic"].cumsum()
-        thin = bucket_extremes(series, _points(len(rank_ic)))
+        thin = bucket_extremes(series, points(len(rank_ic)))
         figure.add_trace(
             go.Scatter(
-                x=_times(thin.index),
-                y=_digits(thin),
+                x=times(thin.index),
+                y=digits(thin),
                 name=model,
                 mode="lines",
                 line=style,
@@ -88,7 +95,7 @@ def ic_figure(rank_ic: Mapping[str, pd.DataFrame]) -> go.Figure:
         )
     figure.add_hline(y=0.0, line={"color": GREY, "width": 1})
     figure.update_layout(xaxis_title="Date (UTC)", yaxis_title="Cumulative RankIC", hovermode="x unified")
-    return _finish(figure, "Information coefficient over time")
+    return finish(figure, "Information coefficient over time")
 
 
 def ic_decay_figure(decay: Mapping[str, pd.DataFrame]) -> go.Figure:
@@ -98,15 +105,15 @@ def ic_decay_figure(decay: Mapping[str, pd.DataFrame]) -> go.Figure:
     figure = go.Figure()
     horizons = sorted({int(h) for table in decay.values() for h in table["horizon"]})
     place = {horizon: at for at, horizon in enumerate(horizons)}
-    for at, (model, style) in enumerate(_styles(list(decay)).items()):
+    for at, (model, style) in enumerate(line_styles(list(decay)).items()):
         table = decay[model].sort_values("horizon")
         # Side by side, so that intervals of many models can be read.
         shift = (at - (len(decay) - 1) / 2.0) * 0.7 / max(len(decay), 1)
         figure.add_trace(
             go.Scatter(
                 x=[place[int(h)] + shift for h in table["horizon"]],
-                y=_digits(table["rank_ic"]),
-                error_y=_error_bars(table["rank_ic"], table["rank_ic_low"], table["rank_ic_high"]),
+                y=digits(table["rank_ic"]),
+                error_y=error_bars(table["rank_ic"], table["rank_ic_low"], table["rank_ic_high"]),
                 name=model,
                 mode="markers",
                 marker={"color": style["color"], "size": 8, "symbol": at // len(OKABE_ITO)},
@@ -119,7 +126,7 @@ def ic_decay_figure(decay: Mapping[str, pd.DataFrame]) -> go.Figure:
         title="Horizon (candles)", zeroline=False, tickvals=list(place.values()), ticktext=[str(h) for h in place]
     )
     figure.update_yaxes(title="RankIC, 95 % interval")
-    return _finish(figure, "Decay of the information coefficient")
+    return finish(figure, "Decay of the information coefficient")
 
 
 def quantile_figure(quantiles: Mapping[str, pd.DataFrame], *, horizon: int) -> go.Figure:
@@ -127,15 +134,15 @@ def quantile_figure(quantiles: Mapping[str, pd.DataFrame], *, horizon: int) -> g
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    for model, style in _styles(list(quantiles)).items():
+    for model, style in line_styles(list(quantiles)).items():
         table = quantiles[model]
         figure.add_trace(
             go.Bar(
                 x=table["quantile"].replace({"spread": f"{len(table) - 1} − 1"}),
-                y=_digits(table["mean_bp"]),
-                error_y=_error_bars(table["mean_bp"], table["low_bp"], table["high_bp"], thin=True),
+                y=digits(table["mean_bp"]),
+                error_y=error_bars(table["mean_bp"], table["low_bp"], table["high_bp"], thin=True),
                 name=model,
-                marker={"color": style["color"], "pattern": {"shape": _pattern(style)}},
+                marker={"color": style["color"], "pattern": {"shape": pattern(style)}},
                 hovertemplate="%{y:.1f} bp",
             )
         )
@@ -144,7 +151,7 @@ def quantile_figure(quantiles: Mapping[str, pd.DataFrame], *, horizon: int) -> g
         xaxis={"title": "Quantile of the prediction (1: lowest)", "type": "category", "tickangle": 0},
         yaxis_title=f"Mean return (bp per {horizon} candle{'s' if horizon != 1 else ''})",
     )
-    return _finish(figure, "Return by quantile of the prediction, before costs")
+    return finish(figure, "Return by quantile of the prediction, before costs")
 
 
 def importance_figure(importance: pd.DataFrame, *, top: int = TOP_FEATURES) -> go.Figure:
@@ -155,14 +162,14 @@ def importance_figure(importance: pd.DataFrame, *, top: int = TOP_FEATURES) -> g
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    models = _models(importance)
+    models = models_in(importance)
     for at, model in enumerate(models):
         share = importance_shares(importance[importance["model"] == model]).head(top).iloc[::-1]
         figure.add_trace(
             go.Bar(
-                x=_digits(100.0 * share["share"]),
+                x=digits(100.0 * share["share"]),
                 y=share["feature"].astype(str),
-                error_x=_error_bars(100.0 * share["share"], 100.0 * share["low"], 100.0 * share["high"]),
+                error_x=error_bars(100.0 * share["share"], 100.0 * share["low"], 100.0 * share["high"]),
                 orientation="h",
                 name=model,
                 visible=at == 0,
@@ -173,7 +180,7 @@ def importance_figure(importance: pd.DataFrame, *, top: int = TOP_FEATURES) -> g
     figure.update_xaxes(title="Share (%), mean and range of folds", rangemode="tozero")
     figure.update_yaxes(automargin=True, type="category")
     _select_model(figure, models, "Feature importance")
-    return _finish(figure, _titled("Feature importance", models), height=620, hovermode="closest")
+    return finish(figure, _titled("Feature importance", models), height=620, hovermode="closest")
 
 
 def importance_shares(importance: pd.DataFrame) -> pd.DataFrame:
@@ -192,11 +199,11 @@ def monthly_figure(equity: pd.DataFrame, *, starting_balance: float, models: lis
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    models = models or [model for model in _models(equity) if model != "always_flat"]
+    models = models or [model for model in models_in(equity) if model != "always_flat"]
     for at, model in enumerate(models):
         part = equity[equity["model"] == model]
         if part.empty:
-            raise DataError(f"the equity table has no model {model!r}; it has {', '.join(_models(equity))}")
+            raise DataError(f"the equity table has no model {model!r}; it has {', '.join(models_in(equity))}")
         table = 100.0 * monthly_returns(part, starting_balance=starting_balance)
         values = table.to_numpy()
         reach = max(float(np.nanmax(np.abs(values[:, :12]))), 0.1)
@@ -223,49 +230,7 @@ def monthly_figure(equity: pd.DataFrame, *, starting_balance: float, models: lis
     figure.update_xaxes(title="Month (UTC)", showgrid=False, type="category")
     _select_model(figure, models, "Monthly returns")
     years = max((len(trace.y) for trace in figure.data), default=1)
-    return _finish(figure, _titled("Monthly returns", models), height=230 + 46 * years, hovermode="closest")
-
-
-def _models(table: pd.DataFrame) -> list[str]:
-    """The models of a table in order of appearance, benchmarks last."""
-    names = [str(name) for name in table["model"].unique()]
-    return [n for n in names if n not in BENCHMARKS] + [n for n in BENCHMARKS if n in names]
-
-
-def _styles(models: list[str]) -> dict[str, dict]:
-    """A line style per model: colours first, then dashes, so that no two of 24 are alike."""
-    styles, at = {}, 0
-    for model in models:
-        if model in BENCHMARKS:
-            dash = DASHES[1 + BENCHMARKS.index(model)]
-            styles[model] = {"color": GREY, "dash": dash, "width": 1.6}
-        else:
-            dash = DASHES[at // len(OKABE_ITO) % len(DASHES)]
-            styles[model] = {"color": OKABE_ITO[at % len(OKABE_ITO)], "dash": dash, "width": 1.6}
-            at += 1
-    return styles
-
-
-def _pattern(style: dict) -> str:
-    return {"solid": "", "dash": "/", "dot": ".", "dashdot": "x"}[style["dash"]]
-
-
-def _points(n_series: int) -> int:
-    return max(min(MAX_POINTS, MAX_POINTS_PER_FIGURE // max(n_series, 1)), 200)
-
-
-def _times(index: pd.Index) -> list[str]:
-    return pd.DatetimeIndex(index).strftime("%Y-%m-%d %H:%M").tolist()
-
-
-def _digits(series: pd.Series) -> list[float]:
-    """Six significant digits: all that a picture shows, at half the size."""
-    return [float(f"{value:.6g}") for value in series.to_numpy(dtype=float)]
-
-
-def _error_bars(value: pd.Series, low: pd.Series, high: pd.Series, *, thin: bool = False) -> dict:
-    bars = {"type": "data", "symmetric": False, "thickness": 1.0 if thin else 1.4, "width": 2 if thin else 3}
-    return bars | {"array": _digits(high - value), "arrayminus": _digits(value - low), "color": GREY}
+    return finish(figure, _titled("Monthly returns", models), height=230 + 46 * years, hovermode="closest")
 
 
 def _titled(title: str, models: list[str]) -> str:
@@ -284,31 +249,4 @@ def _select_model(figure: go.Figure, models: list[str], title: str) -> None:
         }
         for model in models
     ]
-    figure.update_layout(updatemenus=[_menu(buttons, dropdown=True)])
-
-
-def _menu(buttons: list[dict], *, dropdown: bool = False) -> dict:
-    menu = {"buttons": buttons, "x": 1.0, "xanchor": "right", "y": 1.02, "yanchor": "bottom", "showactive": True}
-    # Dark on light in any theme: Plotly paints the pressed button nearly white.
-    look = {"bgcolor": "#e4e7eb", "bordercolor": GREY, "borderwidth": 1, "font": {"color": "#1b1f24", "size": 12}}
-    kind = {"type": "dropdown"} if dropdown else {"type": "buttons", "direction": "right"}
-    return menu | look | kind
-
-
-def _finish(figure: go.Figure, title: str, *, height: int = 440, hovermode: str = "x unified") -> go.Figure:
-    """The one look of all figures: no background of its own, so that it sits on a light or a dark page."""
-    figure.update_layout(
-        title={"text": title, "x": 0.0, "xanchor": "left", "xref": "container", "pad": {"l": 8}, "font": {"size": 16}},
-        template="plotly_white",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13},
-        height=height,
-        margin={"l": 64, "r": 16, "t": 72, "b": 48},
-        legend={"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0.0},
-        hovermode=hovermode,
-        hoverlabel={"bgcolor": "#ffffff", "font": {"color": "#1b1f24"}},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": OKABE_ITO[0]},
-        colorway=list(OKABE_ITO),
-    )
-    return figure
+    figure.update_layout(updatemenus=[menu(buttons, dropdown=True)])

@@ -140,7 +140,7 @@ def _number(value: float, kind: Format | None) -> str:
         return _signed(f"{value:.4f}")
     if kind == "count" or isinstance(value, int):
         return f"{int(value)}" if abs(value) < 10_000 else f"{int(value):,}"
-    return f"{value:.6g}"
+    return _signed(f"{value:.6g}")
 
 
 def _signed(text: str) -> str:

@@ -94,7 +94,9 @@ def _matrix(frame: pd.DataFrame, column: str, dates: pd.DatetimeIndex, pairs: pd
     date_at = dates.get_indexer(pd.DatetimeIndex(frame["date"]))
     known = (pair_at >= 0) & (date_at >= 0)
     at = date_at[known] * len(pairs) + pair_at[known]
-    if len(np.unique(at)) != len(at):
+    taken = np.zeros(len(dates) * len(pairs), dtype=bool)
+    taken[at] = True
+    if taken.sum() != len(at):
         raise DataError(f"the table with column {column!r} has repeated rows of a pair and date; drop them")
     values = np.full(len(dates) * len(pairs), np.nan)
     values[at] = frame[column].to_numpy(dtype=float, na_value=np.nan)[known]

@@ -159,6 +159,21 @@ def _ic_by_date(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
     return _coefficients(x, y, axis), _coefficients(*ranks, axis)
 
 
+def rank_products(panel: Panel) -> np.ndarray:
+    """Products of standardised ranks of predictions and outcomes (n_dates, n_pairs), NaN where there is none.
+
+    Their mean over the pairs of a date is the RankIC of the date.
+    """
+    axis = 1 if panel.cross_sectional else 0
+    x, y = (np.where(panel.evaluated, values, np.nan) for values in (panel.prediction, panel.outcome))
+    products = _standardise(bottleneck.nanrankdata(x, axis=axis), axis) * _standardise(
+        bottleneck.nanrankdata(y, axis=axis), axis
+    )
+    if axis == 1:
+        products[np.isfinite(products).sum(axis=1) < MIN_PAIRS] = np.nan
+    return products
+
+
 def _coefficients(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
     """At each date the mean over pairs of products of values standardised across pairs (axis 1) or dates (axis 0).
 

@@ -60,7 +60,7 @@ def render_report(
     caveats: Sequence[str] = (),
     certificate: Mapping[str, Any] | None = None,
     sections: Sequence[Section] = (),
-    model_sections: Mapping[str, Sequence[Section]] | None = None,
+    model_sections: Mapping[str, Sequence[Section | Mapping[str, Any]]] | None = None,
     model_doubts: Mapping[str, Sequence[str]] | None = None,
     runs_page: str | None = None,
     title: str = "agent_market report",
@@ -84,7 +84,7 @@ def render_report(
         certificate: of the placebo run for this data, with which the report leads: `sentence` and `passed`; None where
             it has not been run.
         sections: further parts of the index page, below its figures.
-        model_sections: model → the parts of its page.
+        model_sections: model → the parts of its page, also as of `section_views`.
         model_doubts: model → why its claim (or the lack of one) may be wrong, before the run's caveats.
         runs_page: where the index of all runs lies, seen from the report's folder.
         title: of the pages.

@@ -40,10 +40,12 @@ class Section:
     notes: Mapping[str, str] = field(default_factory=dict)
 
 
-def section_views(sections: Sequence[Section]) -> list[dict[str, Any]]:
-    """Sections as the templates take them."""
+def section_views(sections: Sequence[Section | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sections as the templates take them, JSON-ready; those that are so already stay as they are."""
     return [
-        {
+        dict(section)
+        if isinstance(section, Mapping)
+        else {
             "id": _anchor(section.title),
             "title": section.title,
             "text": list(section.text),
@@ -101,6 +103,10 @@ def _anchor(title: str) -> str:
 
 
 def _script_json(figure: "go.Figure") -> str:
-    """A figure as JSON that cannot end the script element it stands in."""
-    text = json.dumps(json.loads(figure.to_json()), separators=(",", ":"))
+    return script_text(json.loads(figure.to_json()))
+
+
+def script_text(value: Any) -> str:
+    """A value as JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -44,17 +44,18 @@ class FoldModel:
 
     def predict(self, adapter: Adapter, tensor: FeatureTensor, rows: np.ndarray) -> np.ndarray:
         """Predictions (n,) of the given rows: returns, or probabilities; of several horizons the first."""
-        said = np.asarray(adapter.predict(self.model, self._samples(tensor, rows)), float)
+        said = np.asarray(adapter.predict(self.model, self.samples(tensor, rows)), float)
         return (said if said.ndim == 1 else said[:, 0]) * self.target_scale
 
     def predict_members(self, adapter: Adapter, tensor: FeatureTensor, rows: np.ndarray) -> np.ndarray | None:
         """What each of the model's seeds says of the given rows, (n, n_seeds); None where it has not two or more."""
         if not hasattr(adapter, "predict_members"):
             return None
-        said = np.asarray(adapter.predict_members(self.model, self._samples(tensor, rows)), float)
+        said = np.asarray(adapter.predict_members(self.model, self.samples(tensor, rows)), float)
         return said * self.target_scale if said.shape[1] > 1 else None
 
-    def _samples(self, tensor: FeatureTensor, rows: np.ndarray) -> Samples:
+    def samples(self, tensor: FeatureTensor, rows: np.ndarray) -> Samples:
+        """The given rows as the model sees them: features scaled and filled as it was fitted."""
         samples = build_samples(tensor, None, rows)
         if self.preprocessing is None:
             return samples

@@ -83,6 +83,19 @@ def sweep_costs(
     return _stack({model: sweep.curve for model, sweep in swept.items()}), break_even
 
 
+def simulate_gross(
+    positions: pd.DataFrame,
+    candles: pd.DataFrame,
+    funding_rates: pd.DataFrame,
+    market_snapshot: dict[str, Any],
+    backtest: BacktestOptions,
+    market: MarketOptions,
+) -> pd.DataFrame:
+    """Equity of each model's same positions without fee and slippage, and of the benchmarks."""
+    free = backtest.model_copy(update={"fee": 0.0, "slippage": 0.0})
+    return simulate(positions, candles, funding_rates, market_snapshot, free, market)[1]
+
+
 def run_freqtrade(
     positions: pd.DataFrame,
     candles: pd.DataFrame,

@@ -8,6 +8,7 @@ from agent_market.pipelines.backtest.nodes import (
     make_positions,
     run_freqtrade,
     simulate,
+    simulate_gross,
     sweep_costs,
 )
 
@@ -32,6 +33,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
             ),
             Node(simulate, ["positions", *market], ["trades", "equity"], name="simulate"),
             Node(sweep_costs, ["positions", *market], ["cost_curve", "break_even_costs"], name="sweep_costs"),
+            Node(simulate_gross, ["positions", *market], "gross_equity", name="simulate_gross"),
             Node(
                 run_freqtrade,
                 ["positions", *market, "params:training"],

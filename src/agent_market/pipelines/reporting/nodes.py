@@ -226,16 +226,21 @@ def write_report(
     stability: pd.DataFrame,
     break_even_costs: dict[str, float | None],
     certificate: dict[str, Any],
-    *figures: go.Figure,
+    *drawn: go.Figure | dict[str, Any],
 ) -> dict[str, str]:
-    """The report: a folder of HTML pages that need no network, one of each model and one that compares them."""
+    """The report: a folder of HTML pages that need no network, one of each model and one that compares them.
+
+    `drawn` are figures of all models beside one another, and what fills the page of each model.
+    """
+    pages = {page["model"]: page for page in drawn if isinstance(page, dict)}
+    figures = [figure for figure in drawn if not isinstance(figure, dict)]
     run = {name: part for name, part in run_facts.items() if name != "caveats"}
     run["folds"] = pd.DataFrame(run["folds"])
     return evaluation.render_report(
         leaderboard=leaderboard,
         verdicts=verdicts,
         run=run,
-        figures={figure.layout.title.text or f"Figure {n}": figure for n, figure in enumerate(figures, 1)},
+        figures={figure.layout.title.text.split(": ")[0]: figure for figure in figures},
         quality=data_quality,
         engines=engine_comparison[list(ENGINE_COLUMNS)] if len(engine_comparison) else None,
         gates=gate_checks if len(gate_checks) else None,
@@ -246,6 +251,8 @@ def write_report(
             evaluation.luck_section(significance, stability, break_even_costs),
             *([evaluation.certificate_section(certificate)] if "worlds" in certificate else []),
         ],
+        model_sections={model: page["sections"] for model, page in pages.items()},
+        model_doubts={model: page["doubts"] for model, page in pages.items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from agent_market.configured import all_models, models_of
+from agent_market.configured import all_models, explained_models, models_of
 from agent_market.pipelines.reporting.figures import (
     plot_equity,
     plot_ic,
@@ -24,8 +24,34 @@ from agent_market.pipelines.reporting.nodes import (
     weigh_evidence,
     write_report,
 )
+from agent_market.pipelines.reporting.pages import fill_page, find_regimes, slice_model
+from agent_market.pipelines.training import for_model
 
 FIGURES = ("equity_figure", "ic_figure", "ic_decay_figure", "quantile_figure", "importance_figure", "monthly_figure")
+
+
+def page_nodes(model: str) -> list[Node]:
+    """What fills the page of one model."""
+    of_model = {what: f"{model}.{what}" for what in ("predictions", "slices", "metrics", "importance")}
+    if model in explained_models():
+        described = ("attribution", "prediction_drift", "learning_curve")
+        of_model |= {"feature_drift": "feature_drift"} | {what: f"{model}.{what}" for what in described}
+    parameters = {name: f"params:{name}" for name in ("backtest", "market", "training")}
+    shared = {
+        name: name
+        for name in ("labels", "equity", "gross_equity", "trades", "cost_curve", "folds", "verdicts", "significance")
+    }
+    return [
+        Node(
+            for_model(slice_model, model),
+            [f"{model}.predictions", "labels", "equity", "regimes", "params:training"],
+            f"{model}.slices",
+            name=f"slice_{model}",
+        ),
+        Node(
+            for_model(fill_page, model), shared | of_model | parameters, f"{model}.page", name=f"fill_page_of_{model}"
+        ),
+    ]
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -119,6 +145,8 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 "run_facts",
                 name="describe_run",
             ),
+            Node(find_regimes, ["candles", "params:market"], "regimes", name="find_regimes"),
+            *(node for model in models for node in page_nodes(model)),
             Node(
                 write_report,
                 [
@@ -134,6 +162,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "break_even_costs",
                     "certificate",
                     *FIGURES,
+                    *(f"{model}.page" for model in models),
                 ],
                 "report",
                 name="write_report",

@@ -1,0 +1,84 @@
+"""Nodes of reporting that fill the pages of the models."""
+
+from typing import Any
+
+import pandas as pd
+
+from agent_market import evaluation
+from agent_market.learning.walk_forward import TrainingOptions
+from agent_market.market.options import MarketOptions
+from agent_market.trading.options import BacktestOptions
+
+
+def find_regimes(candles: pd.DataFrame, market: MarketOptions) -> pd.DataFrame:
+    """The regime of the market at each close, as it could be known then."""
+    return evaluation.market_regimes(candles, timeframe=market.timeframe)
+
+
+def slice_model(
+    predictions: pd.DataFrame,
+    labels: pd.DataFrame,
+    equity: pd.DataFrame,
+    regimes: pd.DataFrame,
+    training: TrainingOptions,
+    model: str = "",
+) -> pd.DataFrame:
+    """One model's RankIC by pair, hour and regime, and its returns by regime."""
+    accounts = dict(list(equity.groupby("model", sort=False)))
+    return evaluation.slice_performance(
+        predictions, labels, accounts[model], accounts["buy_and_hold"], regimes, horizon=training.horizon
+    )
+
+
+def fill_page(
+    predictions: pd.DataFrame,
+    labels: pd.DataFrame,
+    equity: pd.DataFrame,
+    gross_equity: pd.DataFrame,
+    trades: pd.DataFrame,
+    cost_curve: pd.DataFrame,
+    folds: pd.DataFrame,
+    verdicts: dict[str, dict[str, Any]],
+    significance: dict[str, Any],
+    slices: pd.DataFrame,
+    metrics: dict[str, Any],
+    backtest: BacktestOptions,
+    market: MarketOptions,
+    training: TrainingOptions,
+    importance: pd.DataFrame,
+    attribution: pd.DataFrame | None = None,
+    feature_drift: pd.DataFrame | None = None,
+    prediction_drift: pd.DataFrame | None = None,
+    learning_curve: pd.DataFrame | None = None,
+    model: str = "",
+) -> dict[str, Any]:
+    """Figures, tables and doubts of one model's page."""
+    accounts = dict(list(equity.groupby("model", sort=False)))
+    results = evaluation.ModelResults(
+        name=model,
+        predictions=predictions,
+        labels=labels,
+        equity=accounts[model],
+        benchmark=accounts["buy_and_hold"],
+        trades=trades[trades["model"] == model],
+        folds=folds,
+        verdict=verdicts[model],
+        slices=slices,
+        horizon=training.horizon,
+        demeaned=metrics["demeaned"],
+        starting_balance=backtest.starting_balance,
+        trading_days=market.trading_days,
+        trials=significance["trials"],
+        cost_curve=cost_curve[cost_curve["model"] == model],
+        gross_equity=gross_equity[gross_equity["model"] == model],
+        importance=importance,
+        attribution=attribution,
+        feature_drift=feature_drift,
+        prediction_drift=prediction_drift,
+        learning_curve=learning_curve,
+    )
+    return {
+        "model": model,
+        "sections": evaluation.section_views(evaluation.model_sections(results)),
+        "doubts": evaluation.model_doubts(results, metrics),
+    }
