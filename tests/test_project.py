@@ -58,6 +58,7 @@ def test_listing_the_pipelines_imports_no_heavy_library():
     assert heavy == "[]"
     expected = [
         "__default__",
+        "attribution",
         "backtest",
         "data_engineering",
         "dl_training",
@@ -90,6 +91,13 @@ def test_every_dataset_is_declared_with_a_version_and_a_layer(pipelines, monkeyp
             assert dataset is not None, name
             assert dataset.metadata["kedro-viz"]["layer"], name
             assert dataset._version is not None, f"{name} is not versioned"
+
+
+def test_nothing_is_trained_or_traded_on_what_is_described_afterwards(pipelines):
+    described = pipelines["attribution"].all_outputs()
+    read_by = pipelines["__default__"].from_inputs(*described).nodes
+    assert {node.namespace.split(".")[0] for node in read_by} == {"reporting"}
+    assert {f"{model}.attribution" for model in MODELS} | {"feature_drift"} <= described
 
 
 def test_no_model_can_take_the_name_of_a_nodes_argument(pipelines):
@@ -226,7 +234,7 @@ def test_the_same_seed_gives_the_same_bytes(data):
 
 
 def test_a_pipeline_runs_alone_on_what_an_earlier_run_stored(data):
-    for name in ("data_engineering", "feature_store", *STAGES, "backtest", "reporting"):
+    for name in ("data_engineering", "feature_store", *STAGES, "backtest", "attribution", "reporting"):
         run = kedro("run", "--env", "test", "--pipelines", name, data=data)
         assert run.returncode == 0, f"{name}: {run.stderr}"
 

@@ -126,8 +126,8 @@ def drift_figure(drift: pd.DataFrame, shares: pd.DataFrame | None = None) -> go.
             hovertemplate="%{x:.3f}; predictions rest on it by %{customdata}<extra></extra>",
         )
     )
-    for mark, name in ((SMALL_DRIFT, "small"), (LARGE_DRIFT, "large")):
-        figure.add_vline(x=mark, line={"color": GREY, "dash": "dot"}, annotation_text=name)
+    for mark in (SMALL_DRIFT, LARGE_DRIFT):
+        figure.add_vline(x=mark, line={"color": GREY, "dash": "dot"})
     figure.update_xaxes(title_text="Population stability index, mean and range of folds", rangemode="tozero")
     figure.update_yaxes(automargin=True, type="category")
     return finish(figure, "Drift of features", height=200 + 22 * len(table), hovermode="closest")

@@ -227,7 +227,7 @@ def _drift(results: ModelResults) -> Section | None:
         tables.append(Table(drift_table(results.prediction_drift), "Drift of predictions", note))
     return Section(
         "Drift",
-        ["Population stability index: by custom, 0.1 is a small move and 0.25 a large one."],
+        ["Population stability index: by custom, 0.1 is a small move and 0.25 a large one (dotted lines)."],
         figures={"Drift of features, training to test": drift_figure(results.feature_drift, shares)},
         tables=tables,
     )

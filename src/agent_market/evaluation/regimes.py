@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from agent_market.errors import DataError
+from agent_market.options import timeframe_delta
 
 DAY = pd.Timedelta("1D")
 VOLATILITY_DAYS = 7
@@ -24,9 +24,7 @@ def market_regimes(candles: pd.DataFrame, *, timeframe: str) -> pd.DataFrame:
     deviation of the last 7 days lies: calm, normal, turbulent. `trend` is a crash while the market is 20 % or more
     below its highest close of 30 days, else rising or falling by its return of 30 days. A later candle changes no row.
     """
-    step = pd.Timedelta(timeframe)
-    if step > VOLATILITY_DAYS * DAY / 2:
-        raise DataError(f"candles of {timeframe} are too long for volatilities of {VOLATILITY_DAYS} days")
+    step = timeframe_delta(timeframe)
     close = candles.pivot_table(index="date", columns="pair", values="close", observed=True).sort_index()
     returns = np.log(close).diff().mean(axis=1)
     week, month = (max(int(days * DAY / step), 2) for days in (VOLATILITY_DAYS, TREND_DAYS))

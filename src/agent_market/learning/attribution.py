@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field
 
 from agent_market.adapters import Adapter
-from agent_market.learning.drift import largest_gap, stability_index
+from agent_market.learning.drift import drawn_rows, largest_gap, stability_index
 from agent_market.learning.folds import test_rows
 from agent_market.learning.samples import FeatureTensor
 from agent_market.learning.trained import FoldModel, TrainedModel
@@ -77,8 +77,8 @@ def prediction_drift(
 
     Columns fold, psi, ks, mean_before, mean_test, deviation_before, deviation_test, in units of the prediction. What
     the model says of the rows it was fitted to is no measure: it says more there than of rows that are new to it.
-    A fold without a validation window is left out; of the others at most `rows` are foretold, evenly spaced, but all
-    for a policy, whose positions depend on those before.
+    A fold without a validation window is left out; of the others at most `rows` are foretold, but all of them for
+    a policy, whose positions depend on those before.
     """
     tensor = FeatureTensor.from_frame(features, timeframe=model.timeframe, max_gap=model.max_gap)
     table = []
@@ -108,13 +108,12 @@ def prediction_drift(
 
 
 def spread_rows(date: pd.DatetimeIndex, rows: np.ndarray, limit: int) -> np.ndarray:
-    """About `limit` of the rows: those of evenly spaced dates, with all pairs of a date, in their order."""
+    """About `limit` of the rows: those of dates drawn by chance, with all pairs of a date, in their order."""
     dates = date[rows].unique().sort_values()
     n_dates = max(limit * len(dates) // len(rows), 1)
     if n_dates >= len(dates):
         return rows
-    chosen = dates[np.linspace(0, len(dates) - 1, n_dates).round().astype(int)]
-    return rows[date[rows].isin(chosen)]
+    return rows[date[rows].isin(dates[drawn_rows(np.arange(len(dates)), n_dates)])]
 
 
 def _window(tensor: FeatureTensor, rows: np.ndarray) -> tuple[FeatureTensor, np.ndarray]:

@@ -34,7 +34,7 @@ def largest_gap(before: np.ndarray, after: np.ndarray) -> float:
 def feature_drift(features: pd.DataFrame, folds: pd.DataFrame, *, rows: int = 20_000) -> pd.DataFrame:
     """Per fold and feature how far the test window is from the training window: fold, feature, psi, ks.
 
-    Of each window at most `rows` are compared, evenly spaced in time.
+    Of each window at most `rows` are compared, drawn by chance: every k-th would meet the same hours of the day.
     """
     date = pd.DatetimeIndex(features["date"])
     names = [name for name in features if name not in KEYS]
@@ -45,7 +45,7 @@ def feature_drift(features: pd.DataFrame, folds: pd.DataFrame, *, rows: int = 20
             inside = np.flatnonzero((date >= fold[f"{part}_start"]) & (date < fold[f"{part}_end"]))
             if not len(inside):
                 raise DataError(f"fold {fold['fold']} has no rows of features in its {part} window")
-            windows.append(inside[:: -(-len(inside) // rows)])
+            windows.append(drawn_rows(inside, rows))
         before, after = (values[window] for window in windows)
         tables.append(
             pd.DataFrame(
@@ -58,6 +58,13 @@ def feature_drift(features: pd.DataFrame, folds: pd.DataFrame, *, rows: int = 20
             )
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def drawn_rows(rows: np.ndarray, limit: int) -> np.ndarray:
+    """At most `limit` of some rows, in their order: the same draw for the same rows."""
+    if len(rows) <= limit:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, limit, replace=False))
 
 
 def _some(values: np.ndarray) -> bool:
