@@ -153,6 +153,9 @@ class SummaryHooks:
         if "report" in made:
             folder = catalog["report"]._get_load_path()  # Kedro has no public way to ask a dataset where it lies
             console.print(f"Report: {folder}/index.html", soft_wrap=True, highlight=False)
+        if "run_index" in made:
+            path = catalog["run_index"]._get_load_path()
+            console.print(f"All runs: {path}", soft_wrap=True, highlight=False)
         if "mining_report" in made:
             results, trials = catalog.load("gate_results"), catalog.load("factor_trials")
             accepted = int(results["passed"].astype(bool).sum())

@@ -58,7 +58,10 @@ def run_tables(n_dates=24 * 60, n_pairs=4, weights=None, seed=0):
     held["n_open"] = n_pairs
     flat = held.assign(model="always_flat", equity=BALANCE, exposure=0.0, n_open=0)
     return SimpleNamespace(
-        predictions=predictions, labels=labels, equity=pd.concat([*equity, held, flat], ignore_index=True)
+        dates=dates,
+        predictions=predictions,
+        labels=labels,
+        equity=pd.concat([*equity, held, flat], ignore_index=True),
     )
 
 
@@ -123,4 +126,9 @@ def small_run():
 @pytest.fixture
 def evaluated():
     """A function that gives what a report needs, for a market of another shape."""
-    return lambda **shape: evaluate(run_tables(**shape))
+
+    def run(**shape):
+        tables = run_tables(**shape)
+        return SimpleNamespace(**vars(tables), **vars(evaluate(tables)))
+
+    return run

@@ -5,7 +5,17 @@ import pandas as pd
 import plotly.io
 import pytest
 
-from agent_market.evaluation import ModelResults, model_doubts, model_sections, section_views, slice_performance
+from agent_market.evaluation import (
+    ModelResults,
+    equity_figure,
+    ic_figure,
+    ic_series,
+    model_doubts,
+    model_sections,
+    render_report,
+    section_views,
+    slice_performance,
+)
 from agent_market.evaluation.account_figures import drawdown_table, trade_table
 from agent_market.evaluation.attribution_figures import importance_stability
 from agent_market.evaluation.prediction_figures import calibration_table
@@ -196,3 +206,26 @@ def test_folds_that_rank_alike_are_stable_and_folds_that_rank_in_reverse_are_not
     assert reverse["lowest"] == -1.0
     alone = importance_stability(table([4, 3, 2, 1]), None).iloc[0]
     assert np.isnan(alone["mean rank correlation"])
+
+
+def test_five_years_of_hours_of_eight_pairs_and_nine_models_stay_below_eight_megabytes(evaluated):
+    run = evaluated(n_dates=24 * 365 * 5, n_pairs=8, weights={"m0": 0.9})
+    names = [f"m{number}" for number in range(9)]
+    many = pd.concat([run.equity[run.equity["model"] == "m0"].assign(model=name) for name in names])
+    rest = run.equity[run.equity["model"].isin(("buy_and_hold", "always_flat"))]
+    figures = run.figures | {
+        "equity": equity_figure(pd.concat([many, rest]), starting_balance=BALANCE),
+        "ic": ic_figure(dict.fromkeys(names, ic_series(run.predictions["m0"], run.labels, 1))),
+    }
+    row = run.leaderboard[run.leaderboard["model"] == "m0"]
+    page = section_views(model_sections(results_of(run, "m0", trades=made_up_trades(run.dates, 20_000))))
+    files = render_report(
+        leaderboard=pd.concat([row.assign(model=name) for name in names]),
+        verdicts=dict.fromkeys(names, run.verdicts["m0"]),
+        run={},
+        figures=figures,
+        model_sections=dict.fromkeys(names, page),
+    )
+    sizes = {name: len(text.encode()) for name, text in files.items()}
+    assert len(sizes) == 11
+    assert sum(sizes.values()) < 8_000_000, sizes

@@ -2,6 +2,7 @@
 
 from agent_market.datasets.credential import CredentialDataset
 from agent_market.datasets.freqtrade_archive import FreqtradeArchiveDataset
+from agent_market.datasets.history import JSONHistoryDataset
 from agent_market.datasets.ledger import LedgerDataset
 from agent_market.datasets.optional_json import OptionalJSONDataset
 from agent_market.datasets.panel import PanelDataset
@@ -13,6 +14,7 @@ __all__ = [
     "CredentialDataset",
     "FreqtradeArchiveDataset",
     "HTMLReportDataset",
+    "JSONHistoryDataset",
     "LedgerDataset",
     "OptionalJSONDataset",
     "PanelDataset",

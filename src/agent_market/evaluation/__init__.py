@@ -34,6 +34,7 @@ from agent_market.evaluation.prediction import (
 )
 from agent_market.evaluation.regimes import market_regimes
 from agent_market.evaluation.report import render_report
+from agent_market.evaluation.run_index import render_run_index
 from agent_market.evaluation.sections import Section, Table, section_views
 from agent_market.evaluation.sharpe import (
     deflated_sharpe,
@@ -100,6 +101,7 @@ __all__ = [
     "quantile_figure",
     "quantile_returns",
     "render_report",
+    "render_run_index",
     "run_caveats",
     "section_views",
     "slice_performance",

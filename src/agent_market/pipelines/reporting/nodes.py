@@ -16,6 +16,9 @@ from agent_market.parameters import Parameters, digest_of
 from agent_market.pipelines.training import AnyModelOptions
 from agent_market.trading.options import BacktestOptions
 
+RUNS_PAGE = "../../../runs.html"
+"""Where the page over all runs lies, seen from the folder of a version of the report."""
+
 ENGINE_COLUMNS = (
     "model",
     "verdict",
@@ -247,6 +250,7 @@ def write_report(
         intervals=policy_intervals if len(policy_intervals) else None,
         caveats=run_facts["caveats"],
         certificate=certificate or None,
+        runs_page=RUNS_PAGE,
         sections=[
             evaluation.luck_section(significance, stability, break_even_costs),
             *([evaluation.certificate_section(certificate)] if "worlds" in certificate else []),
@@ -254,6 +258,11 @@ def write_report(
         model_sections={model: page["sections"] for model, page in pages.items()},
         model_doubts={model: page["doubts"] for model, page in pages.items()},
     )
+
+
+def index_runs(run_history: list[dict[str, Any]], feedback: dict[str, Any], report: dict[str, str]) -> str:
+    """The page over all runs; `feedback` and `report` are read so that this run's lie there before it is made."""
+    return evaluation.render_run_index(run_history)
 
 
 def give_feedback(
