@@ -66,6 +66,12 @@ def _model_name(name: str) -> str:
     return name
 
 
+class TrackingOptions(Options):
+    """Whether runs are logged to MLflow; where to, says `mlflow.yml`."""
+
+    enabled: bool = Field(False, description="log each run to MLflow; needs the extra `tracking`")
+
+
 class Parameters(Options):
     """All parameters of the project, one block per concern."""
 
@@ -83,6 +89,7 @@ class Parameters(Options):
     mining: MiningOptions = MiningOptions()
     placebo: PlaceboOptions = PlaceboOptions()
     attribution: AttributionOptions = AttributionOptions()
+    tracking: TrackingOptions = TrackingOptions()
 
 
 CHANGE_NOTHING = {
@@ -90,6 +97,7 @@ CHANGE_NOTHING = {
     "mining": True,
     "placebo": True,
     "selection": True,
+    "tracking": True,
     "features": {"append", "threads"},
     "training": {"n_jobs", "backend", "checkpoints"},
     "backtest": {"freqtrade", "freqtrade_runner"},
