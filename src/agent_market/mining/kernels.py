@@ -7,18 +7,35 @@ ENTRY = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": Fa
 
 
 @njit(**ENTRY)
+def centred_ranks(x, n, out):
+    """Twice the rank less its mean of the first `n` values, ties at their mean: small whole numbers. In n² / 2 steps."""
+    for i in range(n):
+        out[i] = 0.0
+        for j in range(i):
+            above = (x[j] < x[i]) - 1.0 * (x[j] > x[i])
+            out[i] += above
+            out[j] -= above
+
+
+@njit(**ENTRY)
 def rank_correlations(values, cells, outcome, least, out, by_pair):
     """Rank correlation across pairs of each factor with the outcome, at each date.
 
     `values` float32 (n_factors, n_rows), `cells` int64 (n_dates, n_pairs) the row of each date and pair or -1,
     `outcome` float64 (n_dates, n_pairs); `out` float64 (n_factors, n_dates) is NaN where fewer than `least` pairs are
-    known or all are equal. `by_pair` float64 (n_factors, n_pairs) gets each pair's share of the sum. Ranks are
-    counted, pair by pair: of n pairs in n² steps.
+    known or all are equal. `by_pair` float64 (n_factors, n_pairs) gets each pair's share of the sum.
     """
-    n_factors, n_dates, n_pairs = values.shape[0], cells.shape[0], cells.shape[1]
+    n_dates, n_pairs = cells.shape
     x, y, who = np.empty(n_pairs), np.empty(n_pairs), np.empty(n_pairs, np.int64)
     rx, ry = np.empty(n_pairs), np.empty(n_pairs)
-    for f in range(n_factors):
+    usual, n_usual = np.empty((n_dates, n_pairs)), np.zeros(n_dates, np.int64)  # of outcomes, where factors are whole
+    for t in range(n_dates):
+        for i in range(n_pairs):
+            if cells[t, i] >= 0 and np.isfinite(outcome[t, i]):
+                y[n_usual[t]] = outcome[t, i]
+                n_usual[t] += 1
+        centred_ranks(y, n_usual[t], usual[t])
+    for f in range(values.shape[0]):
         for t in range(n_dates):
             n = 0
             for i in range(n_pairs):
@@ -29,21 +46,20 @@ def rank_correlations(values, cells, outcome, least, out, by_pair):
             out[f, t] = np.nan
             if n < least:
                 continue
+            centred_ranks(x, n, rx)
+            if n < n_usual[t]:
+                centred_ranks(y, n, ry)
             xx, yy, xy = 0.0, 0.0, 0.0
             for i in range(n):
-                a, b = 0.0, 0.0
-                for j in range(n):
-                    a += (x[j] < x[i]) - 1.0 * (x[j] > x[i])
-                    b += (y[j] < y[i]) - 1.0 * (y[j] > y[i])
-                rx[i], ry[i] = a, b  # twice the centred rank, ties at their mean
-                xx += a * a
+                b = usual[t, i] if n == n_usual[t] else ry[i]
+                xx += rx[i] * rx[i]
                 yy += b * b
-                xy += a * b
+                xy += rx[i] * b
             if xx > 0 and yy > 0:
                 scale = 1.0 / np.sqrt(xx * yy)
                 out[f, t] = xy * scale
                 for i in range(n):
-                    by_pair[f, who[i]] += rx[i] * ry[i] * scale
+                    by_pair[f, who[i]] += rx[i] * (usual[t, i] if n == n_usual[t] else ry[i]) * scale
 
 
 @njit(**ENTRY)
