@@ -8,7 +8,7 @@ ENTRY = {"cache": True, "nogil": True, "error_model": "numpy", "boundscheck": Fa
 
 @njit(**ENTRY)
 def centred_ranks(x, n, out):
-    """Twice the rank less its mean of the first `n` values, ties at their mean: small whole numbers. In n² / 2 steps."""
+    """Twice the rank, less its mean, of each of the first `n` values, ties at their mean; in n² / 2 steps."""
     for i in range(n):
         out[i] = 0.0
         for j in range(i):

@@ -11,10 +11,7 @@ from agent_market.mining.candidates import Candidate, Reject
 from agent_market.mining.statistics import measure, trading_figures
 
 KEPT = ("id", "arm", "name", "text", "hypothesis", "category", "expression", "key", "rank_key", "shape_key")
-FIGURES = ("ic", "t", "p", "coverage", "blocks", "positive_blocks", "icir", "thirds", "pairs")
 TRADING = ("turnover", "gross", "break_even")
-TRIAL_COLUMNS = (*KEPT, *FIGURES, *TRADING)
-"""Columns of the table of trials: the candidate, its figures, and those of a portfolio that follows it."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ serves `POST /v1/chat/completions`; each request takes the next step of the scri
 are good: factors out of a few templates, the same for the same seed. Steps are: good, typo (one expression that
 cannot be read; good when it is sent back), fenced (JSON in a code fence after a chain of thought), truncated, parts
 (content in parts), hostile, oversized, deep, empty, not_json, compressed, html, echo_key, no_schema (refuses
-json_schema), no_format (refuses every response_format), slow (a pause before the answer), drip (byte by byte), cut
-(breaks off in the middle), reset (closes without an answer), redirect, a status such as 429 or 503, 429+2 (asks to
-wait two seconds), loop (the same factors again).
+json_schema), no_format (refuses every response_format), new_model (refuses max_tokens and temperature), slow (a pause
+before the answer), drip (byte by byte), cut (breaks off in the middle), reset (closes without an answer), redirect, a
+status such as 429 or 503, 429+2 (asks to wait two seconds), loop (the same factors again).
 """
 
 import argparse
@@ -96,6 +96,11 @@ class FakeOpenAI:
                     step = "good"
                 else:
                     self.script.appendleft(step)
+            if step == "new_model":
+                if {"max_tokens", "temperature"} & set(received.body):
+                    self.script.appendleft(step)
+                else:
+                    step = "good"
             self.served.append(step)
             return step
 
@@ -153,6 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(int(status), {"error": {"message": "try later"}}, {"Retry-After": wait} if wait else {})
         if step in ("no_schema", "no_format"):
             return self._send(400, {"error": {"message": "This response_format type is unavailable now"}})
+        if step == "new_model":
+            name = "max_tokens" if "max_tokens" in body else "temperature"
+            return self._send(400, {"error": {"message": f"Unsupported parameter: '{name}' with this model."}})
         if step == "redirect":
             return self._send(307, {}, {"Location": "http://127.0.0.1:9/v1/chat/completions"})
         if step == "reset":

@@ -147,6 +147,18 @@ def test_a_server_that_knows_no_schema_is_asked_more_plainly(client, step, kinds
     assert asked == [*kinds, kinds[-1]]  # and remembers it
 
 
+def test_parameters_that_a_model_refuses_are_left_out(client):
+    with FakeOpenAI(["new_model"], key=KEY) as server:
+        asking = client(server, max_tokens=77)
+        _ask(asking)
+        _ask(asking, seed=2)
+        bodies = [request.body for request in server.requests]
+    assert len(bodies) == 4
+    assert [body.get("max_tokens") for body in bodies] == [77, None, None, None]
+    assert [body.get("max_completion_tokens") for body in bodies] == [None, 77, 77, 77]
+    assert ["temperature" in body for body in bodies] == [True, True, False, False]
+
+
 def test_the_request_is_what_servers_expect(client):
     with FakeOpenAI(key=KEY) as server:
         _ask(client(server, temperature=0.5, max_tokens=77), seed=9)

@@ -27,6 +27,9 @@ from agent_market.mining.options import LLMOptions, is_local
 LADDER = ("json_schema", "json_object", "text")
 """How JSON is asked for, strictest first; a server that does not know one is asked the next way."""
 
+OPTIONAL = ("max_tokens", "temperature", "seed")
+"""Parameters that some models refuse; newer ones take `max_completion_tokens` in place of the first."""
+
 AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 """Statuses that may be others the next time."""
 
@@ -53,6 +56,7 @@ class ChatClient:
     budget: Budget
     sleep: Callable[[float], None] = time.sleep
     rung: int = 0
+    left_out: set[str] = field(default_factory=set)
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def complete(self, messages: list[dict[str, str]], schema: dict[str, Any], *, seed: int) -> str:
@@ -144,13 +148,13 @@ class ChatClient:
         while True:
             self.budget.check()
             self.budget.spend(calls=1)
-            status, headers, raw = self._post(asked | self._format(schema), until)
+            status, headers, raw = self._post(self._spoken(asked | self._format(schema)), until)
             if status in AGAIN:
                 raise TransientError(f"status {status}", _retry_after(headers.get("retry-after")))
             if status == 200:
                 return self._content(raw)
             said = self.secret.scrubbed(raw[:300].decode("utf-8", "replace"))
-            if status in (400, 422) and self._steps_down(said):
+            if status in (400, 422) and (self._steps_down(said) or self._leaves_out(said)):
                 continue
             raise LanguageModelError(
                 f"mining.llm: {self.options.base_url} refuses with status {status}: {_plain(said)}{_hint(status)}"
@@ -170,6 +174,21 @@ class ChatClient:
             return False
         self.rung += 1
         return True
+
+    def _leaves_out(self, said: str) -> bool:
+        """Whether the server only dislikes a parameter that not all models take, which is left out from now on."""
+        dislikes = re.search(r"support|unknown|unrecogni[sz]ed|not permitted|not allowed", said, re.IGNORECASE)
+        named = [name for name in OPTIONAL if name in said and name not in self.left_out]
+        if not dislikes or not named:
+            return False
+        self.left_out.add(named[0])
+        return True
+
+    def _spoken(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A request in the words that the server takes."""
+        if "max_tokens" in self.left_out:
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return {name: value for name, value in body.items() if name not in self.left_out}
 
     def _post(self, body: dict[str, Any], until: float) -> tuple[int, httpx.Headers, bytes]:
         """Status, headers and body of the answer; the body is read up to the limit and while there is time."""

@@ -1,7 +1,7 @@
 """The dialogue with a language model: ask, read, send back what cannot be read, score, ask again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,4 +142,4 @@ class _Talk:
             turnover = float(row["turnover"]) if np.isfinite(row["turnover"]) else None
             self.memory.tried.append(Told(candidate.expression, float(row["ic"]), float(row["t"]), turnover, said))
         self.memory.tried += [Told(reject.candidate.expression, said=reject.code) for reject in silent]
-        self.distinct |= {candidate.rank_key: replace(candidate) for candidate in new}
+        self.distinct |= {candidate.rank_key: candidate for candidate in new}
