@@ -69,6 +69,16 @@ def explained_models() -> list[str]:
     return [name for name, block in _models().items() if stage_of(block["adapter"]) != "ensemble"]
 
 
+def members_of(ensemble: str) -> list[str]:
+    """Names of the models that an ensemble is made of."""
+    return list(check_parameters(_configuration()).models[ensemble].members)
+
+
+def in_ensembles() -> set[str]:
+    """Names of the models that some ensemble is made of."""
+    return {member for ensemble in models_of("ensemble") for member in members_of(ensemble)}
+
+
 def scores_features() -> bool:
     """Whether feature_store scores features (`selection.enabled`)."""
     return check_parameters(_configuration()).selection.enabled

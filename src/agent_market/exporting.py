@@ -69,7 +69,7 @@ def export_model(
 def _configured(model: str, known: list[str]) -> str:
     """The name of a configured model, without the namespace of its pipeline."""
     stage, _, name = model.rpartition(".")
-    stages = ("", "ml_training", "dl_training", "rl_training")
+    stages = ("", "ml_training", "dl_training", "rl_training", "ensemble")
     if name in known and stage in stages:
         return name
     close = get_close_matches(name, known, n=1) if stage in stages else []

@@ -4,9 +4,10 @@ import hashlib
 import json
 import types
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator
 
 from agent_market.adapters import ModelOptions, parse_model_options
 from agent_market.errors import ParameterError
@@ -90,6 +91,20 @@ class Parameters(Options):
     placebo: PlaceboOptions = PlaceboOptions()
     attribution: AttributionOptions = AttributionOptions()
     tracking: TrackingOptions = TrackingOptions()
+
+    @field_validator("models")
+    @classmethod
+    def _members_are_models(cls, models: dict[str, ModelOptions]) -> dict[str, ModelOptions]:
+        single = [name for name, options in models.items() if options.adapter != "ensemble"]
+        for name in models.keys() - set(single):
+            for member in models[name].members:
+                if member not in single:
+                    close = get_close_matches(member, single, n=1)
+                    raise ValueError(
+                        f"{name}.members: {member!r} is no model that an ensemble can be made of"
+                        f"{f'; did you mean {close[0]}?' if close else ''} There are: {', '.join(single)}"
+                    )
+        return models
 
 
 CHANGE_NOTHING = {

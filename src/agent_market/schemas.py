@@ -88,6 +88,20 @@ class Predictions(_Panel):
     kind: Series[str] = pa.Field(isin=["return", "probability", "position", "score"])
 
 
+class ValidationPredictions(pa.DataFrameModel):
+    """Predictions of each fold's validation window by that fold's model; windows of two folds may overlap."""
+
+    pair: Series[pd.CategoricalDtype]
+    date: Series[pd.DatetimeTZDtype] = pa.Field(dtype_kwargs=UTC)
+    fold: Series[int] = pa.Field(ge=0)
+    prediction: Series[float]
+    kind: Series[str] = pa.Field(isin=["return", "probability", "position", "score"])
+
+    @pa.dataframe_check(name="rows are unique")
+    def _unique(cls, table: pd.DataFrame) -> bool:  # noqa: N805
+        return not table.duplicated(["fold", "pair", "date"]).any()
+
+
 class Positions(pa.DataFrameModel):
     """Target positions of all models, decided at the close of `date`."""
 

@@ -33,7 +33,10 @@ __all__ = [
     "warm_starts",
 ]
 
-BUILT_IN = ("catboost", "lightgbm", "sklearn", "stable_baselines3", "torch", "xgboost")
+BUILT_IN = ("catboost", "ensemble", "lightgbm", "sklearn", "stable_baselines3", "torch", "xgboost")
+
+_ELSEWHERE = {"ensemble": "agent_market.learning.ensemble"}
+"""What is made of trained models, and so not a library's adapter, lives with them."""
 
 _FUNCTIONS = ("Options", "fit", "predict", "save", "load", "suggest")
 
@@ -147,7 +150,7 @@ def get_adapter(name: str) -> Adapter:
         ParameterError: No such adapter, or the module lacks one of the functions.
     """
     if name in BUILT_IN:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(_ELSEWHERE.get(name, f"{__name__}.{name}"))
     close = get_close_matches(name, BUILT_IN, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     if "." not in name:

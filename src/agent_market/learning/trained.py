@@ -87,6 +87,11 @@ class TrainedModel:
         """The module that fits and predicts."""
         return get_adapter(self.options.adapter)
 
+    @property
+    def lookback(self) -> int:
+        """Candles that a prediction sees, its own included."""
+        return getattr(self.folds[-1].model, "lookback", None) or getattr(self.options, "lookback", 1)
+
     def predict(
         self, features: pd.DataFrame, factors: dict[str, str], compat: str, *, fold: int | None = None
     ) -> pd.DataFrame:
@@ -131,7 +136,7 @@ class TrainedModel:
             return pd.DataFrame({"fold": [], "feature": [], "importance": []})
         tables = []
         for part in self.folds:
-            weight = np.asarray(adapter.importance(part.model), float)
+            weight = np.broadcast_to(np.asarray(adapter.importance(part.model), float), len(self.factors))
             share = weight / weight.sum() if weight.sum() > 0 else weight
             tables.append(pd.DataFrame({"fold": part.fold, "feature": list(self.factors), "importance": share}))
         return pd.concat(tables, ignore_index=True)

@@ -94,11 +94,10 @@ def export_user_data(
 
 
 def _unfit(traded: TradedModel) -> str | None:
-    """Why a policy should not trade; None for one that passed its gate, and for models that have none."""
-    if traded.model.kind != "position":
-        return None
+    """Why a policy, or an ensemble that heeds one, should not trade; None where it passed, or there is no policy."""
     if traded.model.gate is None:
-        return f"{traded.name} is a policy that no go-live gate has judged"
+        policy = traded.model.kind == "position"
+        return f"{traded.name} is a policy that no go-live gate has judged" if policy else None
     if traded.model.gate["passed"]:
         return None
     return f"{traded.name} did not pass the go-live gate: {'; '.join(traded.model.gate['reasons'])}"

@@ -42,6 +42,8 @@ def freqai_config(
     """
     if traded.model.kind == "position":
         raise ParameterError(f"FreqAI trains models that foretell, and {traded.name} is a policy")
+    if traded.model.options.adapter == "ensemble":
+        raise ParameterError(f"FreqAI trains one model at a time, and {traded.name} is made of several")
     embargo = folds.embargo * timeframe_delta(traded.market.timeframe)
     window = timeframe_delta(folds.train) + timeframe_delta(folds.valid) + 2 * embargo
     if folds.expanding:

@@ -15,7 +15,7 @@ def history_needed(traded: TradedModel) -> int:
     """Candles before the first signal: of the factors, of the model's own window, and of the rule."""
     trees = tuple((name, parse_named(name, text)) for name, text in traded.factors.items())
     of_factors = (make_plan(trees, traded.model.compat).graph.look_back() - 1) * (traded.market.max_gap + 1) + 1
-    of_model = getattr(traded.model.options, "lookback", 1)
+    of_model = traded.model.lookback
     decides = traded.model.kind == "position"  # the model does, and no rule ranks what it says
     of_rule, settling = _of_rule(traded.backtest.positions, traded.market.timeframe, ranks=not decides)
     return of_factors + of_model + of_rule + settling

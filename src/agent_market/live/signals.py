@@ -31,7 +31,7 @@ class LiveSignals:
         self.decided: pd.Timestamp | None = None
         self._step = timeframe_delta(traded.market.timeframe)
         self._history = history * self._step
-        self._lookback = getattr(traded.model.options, "lookback", 1)
+        self._lookback = traded.model.lookback
         self._pair = pd.CategoricalDtype(sorted(traded.pairs))
         self._newest: dict[str, pd.Timestamp] = {}
 

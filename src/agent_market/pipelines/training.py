@@ -11,9 +11,10 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import RootModel, model_validator
 
 from agent_market.adapters import ModelOptions, Progress, parse_model_options
-from agent_market.configured import models_of
+from agent_market.configured import in_ensembles, models_of
 from agent_market.evaluation.prediction import prediction_metrics
 from agent_market.learning.trained import TrainedModel
+from agent_market.learning.validation import predict_validation
 from agent_market.learning.walk_forward import TrainingOptions, compares_pairs, target_column, walk_forward
 from agent_market.market.options import MarketOptions
 from agent_market.progress import tell
@@ -57,23 +58,31 @@ def model_nodes(name: str) -> list[Node]:
         Node(for_model(train, name), inputs, ["model", "predictions", "fits"], name="train"),
         Node(explain, "model", "importance", name="explain"),
         Node(score, ["predictions", "labels", "fits", "params:options", "params:training"], "metrics", name="score"),
+        *validation_nodes(name),
     ]
+
+
+def validation_nodes(name: str) -> list[Node]:
+    """What an ensemble needs of a model that it is made of; of others, nothing."""
+    inputs = ["model", "features", "factors", "folds"]
+    return [Node(validate, inputs, "validation", name="validate")] if name in in_ensembles() else []
 
 
 def _model_pipeline(name: str, nodes: list[Node]) -> Pipeline:
     read = Pipeline(nodes).inputs()
+    of_others = {part for part in read if "." in part}
     parameters = {part for part in read if part.startswith("params:")}
     return Pipeline(
         nodes,
         namespace=name,
-        inputs=SHARED & read,
+        inputs=(SHARED & read) | of_others,
         parameters={part: f"params:models.{name}" if part == "params:options" else part for part in parameters},
     )
 
 
-def for_model(function: Callable, model: str) -> Callable:
+def for_model(function: Callable, model: str, **further: Any) -> Callable:
     """The function for one model; a partial, unlike a closure, can be sent to another process."""
-    return functools.update_wrapper(functools.partial(function, model=model), function)
+    return functools.update_wrapper(functools.partial(function, model=model, **further), function)
 
 
 def train(
@@ -103,6 +112,11 @@ def train(
     return trained, predictions, trained.fits()
 
 
+def validate(model: TrainedModel, features: pd.DataFrame, factors: dict[str, Any], folds: pd.DataFrame) -> pd.DataFrame:
+    """What each fold's model says of its validation window."""
+    return predict_validation(model, features, factors["factors"], factors["compat"], folds)
+
+
 def explain(model: TrainedModel) -> pd.DataFrame:
     """How much each fold's model rests on each feature."""
     return model.importance()
@@ -123,6 +137,7 @@ def score(
     metrics = prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=demeaned)
     steps = fits["steps"].tolist()
     return metrics | {
+        "trials": 1,
         "warm_start": options.root.warm_start,
         "fit_steps": sum(steps) / len(steps),
         "fit_steps_by_fold": steps,

@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from agent_market.pipelines.rl_training.nodes import score_policy, train_policy
-from agent_market.pipelines.training import explain, for_model, training_pipeline
+from agent_market.pipelines.training import explain, for_model, training_pipeline, validation_nodes
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -39,4 +39,5 @@ def policy_nodes(name: str) -> list[Node]:
             "metrics",
             name="score",
         ),
+        *validation_nodes(name),
     ]
