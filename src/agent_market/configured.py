@@ -79,6 +79,12 @@ def in_ensembles() -> set[str]:
     return {member for ensemble in models_of("ensemble") for member in members_of(ensemble)}
 
 
+def is_tuned(model: str) -> bool:
+    """Whether a model's options are chosen by trial before it is trained."""
+    tuning = check_parameters(_configuration()).tuning
+    return tuning.enabled and model in (all_models() if tuning.models is None else tuning.models)
+
+
 def scores_features() -> bool:
     """Whether feature_store scores features (`selection.enabled`)."""
     return check_parameters(_configuration()).selection.enabled

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
 from agent_market.adapters import ModelOptions, parse_model_options
 from agent_market.errors import ParameterError
@@ -18,6 +18,7 @@ from agent_market.learning.folds import FoldOptions
 from agent_market.learning.gate import GateOptions
 from agent_market.learning.labels import LabelOptions
 from agent_market.learning.selection import SelectionOptions
+from agent_market.learning.tuning import TuningOptions
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.mining.options import MiningOptions
@@ -45,6 +46,10 @@ RESERVED = {
     "verdicts",
 }
 """Names that a model cannot have: those of the benchmarks, and of arguments that stand beside models in a node."""
+
+
+FIXED = {"adapter", "task", "warm_start"}
+"""Options that say what a model is: no trial changes them."""
 
 
 def _parse(block: Any) -> ModelOptions:
@@ -91,6 +96,7 @@ class Parameters(Options):
     placebo: PlaceboOptions = PlaceboOptions()
     attribution: AttributionOptions = AttributionOptions()
     tracking: TrackingOptions = TrackingOptions()
+    tuning: TuningOptions = TuningOptions()
 
     @field_validator("models")
     @classmethod
@@ -105,6 +111,38 @@ class Parameters(Options):
                         f"{f'; did you mean {close[0]}?' if close else ''} There are: {', '.join(single)}"
                     )
         return models
+
+    @field_validator("tuning")
+    @classmethod
+    def _tunes_what_is_there(cls, tuning: TuningOptions, info: ValidationInfo) -> TuningOptions:
+        models = info.data.get("models")
+        if models is None:  # wrong themselves
+            return tuning
+        single = {name: options for name, options in models.items() if options.adapter != "ensemble"}
+        named = {"models": tuning.models or (), "space": tuning.space}
+        for block, names in named.items():
+            for name in names:
+                if name not in single:
+                    close = get_close_matches(name, single, n=1)
+                    hint = f" did you mean {close[0]}?" if close else ""
+                    raise ValueError(
+                        f"{block}: {name!r} is no model that can be tuned;{hint} known: {', '.join(single)}"
+                    )
+        for name, space in tuning.space.items():
+            for option in space:
+                fields = type(single[name]).model_fields
+                if option.split(".")[0] not in fields or option in FIXED:
+                    close = get_close_matches(option, fields, n=1)
+                    hint = f"; did you mean {close[0]}?" if close and option not in FIXED else ""
+                    raise ValueError(f"space.{name}.{option} is no option of the model that can be tuned{hint}")
+        if tuning.enabled and tuning.objective == "logloss":
+            for name in tuning.models or single:
+                if single[name].task != "classification":
+                    raise ValueError(
+                        f"objective: logloss measures probabilities, and {name} is no model of task classification; "
+                        "name those that are in tuning.models, or take another objective"
+                    )
+        return tuning
 
 
 CHANGE_NOTHING = {

@@ -77,8 +77,8 @@ def test_a_fold_sees_nothing_of_what_comes_after_it(adapter):
 def test_the_check_above_would_catch_folds_that_go_on_from_the_last_one(monkeypatch):
     def from_the_last(task, folds, report):
         *_, last = folds.to_dict("records")
-        newest, _ = module._fit_fold(task, last, silent)
-        return [module._fit_fold(task, fold, silent, newest) for fold in folds.to_dict("records")]
+        newest, _ = module.fit_and_predict(task, last, silent)
+        return [module.fit_and_predict(task, fold, silent, newest) for fold in folds.to_dict("records")]
 
     monkeypatch.setattr(module, "_fit_in_turn", from_the_last)
     assert _moved("toys.descent", 1)

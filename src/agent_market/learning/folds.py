@@ -59,6 +59,34 @@ def make_folds(dates: pd.Series, options: FoldOptions, *, timeframe: str) -> pd.
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(times)
 
 
+def inner_folds(start: pd.Timestamp, end: pd.Timestamp, n: int, *, timeframe: str, embargo: int = 0) -> pd.DataFrame:
+    """Expanding walk-forward folds within ``[start, end)``, such as a training window; columns of `make_folds`.
+
+    The latter half is `n` test windows, one after the other; before each lies a validation window of half its length,
+    and before that all that there is since `start` trains. `embargo` candles are left out after each boundary.
+
+    Raises:
+        ParameterError: A window would be shorter than a candle.
+    """
+    step = timeframe_delta(timeframe)
+    test = (end - start) / 2 / n // step * step
+    valid = test / 2 // step * step
+    if valid < step or end - start - n * test - valid - 2 * embargo * step < step:
+        raise ParameterError(
+            f"{n} inner folds within {_days(end - start)}, from {start} to {end}, leave windows shorter than a candle: "
+            "lower tuning.folds or folds.embargo, or lengthen folds.train"
+        )
+    rows = []
+    for number in range(n):
+        test_start = end - (n - number) * test
+        valid_end = test_start - embargo * step
+        train_end = valid_end - valid - embargo * step
+        edges = (start, train_end, train_end + embargo * step, valid_end, test_start, test_start + test)
+        rows.append((number, *edges))
+    times = dict.fromkeys(COLUMNS[1:], "datetime64[ms, UTC]")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(times)
+
+
 def training_rows(dates: pd.Series, label_end: pd.Series, start: pd.Timestamp, end: pd.Timestamp) -> np.ndarray:
     """Positions of the rows in ``[start, end)`` whose label is known by `end`: what reaches beyond is purged."""
     return np.flatnonzero((dates >= start) & (dates < end) & (label_end <= end))

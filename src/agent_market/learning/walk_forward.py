@@ -123,17 +123,11 @@ def walk_forward(
         ModelError: A fold has no training rows, or its label is constant.
         DataError: Features, labels and candles are not of the same rows.
     """
-    targets = target_columns(labels, options, training)
-    tensor = FeatureTensor.from_frame(features, timeframe=timeframe, max_gap=max_gap)
-    check_aligned(tensor, labels)
-    used = labels[["pair", "date", *targets, *dict.fromkeys(map(label_end_column, targets))]]
-    tables = [features, used, folds]
-    if candles is not None:
-        tensor = replace(tensor, execution=_execution(tensor, candles, funding, timeframe))
-        tables += [candles] if funding is None else [candles, funding]
-    fingerprint = {"data": data_fingerprint(*tables), "code": code_fingerprint()}
     name = name or options.adapter
-    place = None
+    how = {"timeframe": timeframe, "max_gap": max_gap}
+    task = prepare_task(name, features, labels, options, training, **how, candles=candles, funding=funding)
+    tables = [features, task.labels, folds, *(table for table in (candles, funding) if table is not None)]
+    fingerprint = {"data": data_fingerprint(*tables), "code": code_fingerprint()}
     if training.checkpoints is not None and resumes(get_adapter(options.adapter)):
         facts = fingerprint | {
             "options": options.model_dump(mode="json"),
@@ -141,12 +135,11 @@ def walk_forward(
             "timeframe": timeframe,
             "max_gap": max_gap,
         }
-        place = CheckpointPlace.of(training.checkpoints / name, facts)
-    task = Task(name, tensor, used, targets, options, training, timeframe, place)
+        task = replace(task, checkpoints=CheckpointPlace.of(training.checkpoints / name, facts))
     parts = _fit_in_turn(task, folds, report) if options.warm_start else _fit_side_by_side(task, folds, report)
-    if place is not None:
-        place.clear(folds["fold"])
-    kind = kind_of(get_adapter(options.adapter)) or prediction_kind(targets[0])
+    if task.checkpoints is not None:
+        task.checkpoints.clear(folds["fold"])
+    kind = predicted_kind(options, task.targets[0])
     models, tables = zip(*parts, strict=True)
     predictions = pd.concat(tables, ignore_index=True).assign(kind=kind)
     predictions = predictions.sort_values(["pair", "date"], ignore_index=True)
@@ -155,7 +148,7 @@ def walk_forward(
         options=options,
         factors=factors,
         compat=compat,
-        target=targets[0],
+        target=task.targets[0],
         kind=kind,
         timeframe=timeframe,
         max_gap=max_gap,
@@ -163,6 +156,33 @@ def walk_forward(
         folds=tuple(models),
     )
     return trained, predictions
+
+
+def prepare_task(
+    name: str,
+    features: pd.DataFrame,
+    labels: pd.DataFrame,
+    options: ModelOptions,
+    training: TrainingOptions,
+    *,
+    timeframe: str,
+    max_gap: int = 0,
+    candles: pd.DataFrame | None = None,
+    funding: pd.DataFrame | None = None,
+) -> Task:
+    """What fits of a model need, from tables with the same rows; of the labels only what the options ask for is kept.
+
+    Raises:
+        ParameterError: There is no such label.
+        DataError: Features, labels and candles are not of the same rows.
+    """
+    targets = target_columns(labels, options, training)
+    tensor = FeatureTensor.from_frame(features, timeframe=timeframe, max_gap=max_gap)
+    check_aligned(tensor, labels)
+    used = labels[["pair", "date", *targets, *dict.fromkeys(map(label_end_column, targets))]]
+    if candles is not None:
+        tensor = replace(tensor, execution=_execution(tensor, candles, funding, timeframe))
+    return Task(name, tensor, used, targets, options, training, timeframe)
 
 
 def target_column(labels: pd.DataFrame, options: ModelOptions, training: TrainingOptions) -> str:
@@ -220,6 +240,11 @@ def prediction_kind(target: str) -> str:
     return {"up": "probability", "return": "return", "excess": "return"}.get(label, "score")
 
 
+def predicted_kind(options: ModelOptions, target: str) -> str:
+    """What a model's predictions are: its adapter's own kind, or that of its label."""
+    return kind_of(get_adapter(options.adapter)) or prediction_kind(target)
+
+
 def compares_pairs(target: str) -> bool:
     """Whether the label in column `target` is measured from the mean of the pairs at its date."""
     return target.rpartition("_")[0] in ("excess", "scaled_excess", "rank")
@@ -243,10 +268,10 @@ def _fit_side_by_side(task: Task, folds: pd.DataFrame, report: Callable[[int, Pr
     alone = len(each) == 1 or training.n_jobs == 1
     backend = "loky" if wants_processes(get_adapter(task.options.adapter)) and not alone else training.backend
     if backend == "threading":
-        fits = [joblib.delayed(_fit_fold)(task, fold, _of_fold(report, fold["fold"])) for fold in each]
+        fits = [joblib.delayed(fit_and_predict)(task, fold, _of_fold(report, fold["fold"])) for fold in each]
         return run_parallel(fits, n_jobs=training.n_jobs, backend=backend)
     with relay(report or (lambda fold, progress: None)) as note:
-        fits = [joblib.delayed(_fit_fold)(task, fold, note(fold["fold"])) for fold in each]
+        fits = [joblib.delayed(fit_and_predict)(task, fold, note(fold["fold"])) for fold in each]
         parts = run_parallel(fits, n_jobs=training.n_jobs, backend=backend)
     for part, predictions in parts:  # what those processes logged, nobody saw
         _log_fit(task, part, len(predictions))
@@ -268,12 +293,12 @@ def _fit_in_turn(task: Task, folds: pd.DataFrame, report: Callable[[int, Progres
                 f"window of fold {fold['fold']} starts at {fold['test_start']}; set warm_start to false for these folds"
             )
         before = parts[-1][0] if parts else None
-        parts.append(_fit_fold(task, fold, _of_fold(report, fold["fold"]), before))
+        parts.append(fit_and_predict(task, fold, _of_fold(report, fold["fold"]), before))
         seen = max(fold["train_end"], fold["valid_end"], *([] if seen is None else [seen]))
     return parts
 
 
-def _fit_fold(
+def fit_and_predict(
     task: Task, fold: dict, report: Callable[[Progress], None], before: FoldModel | None = None
 ) -> tuple[FoldModel, pd.DataFrame]:
     """Model and test predictions of one fold."""

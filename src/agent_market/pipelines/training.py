@@ -8,15 +8,16 @@ from typing import Any
 
 import pandas as pd
 from kedro.pipeline import Node, Pipeline
-from pydantic import RootModel, model_validator
 
-from agent_market.adapters import ModelOptions, Progress, parse_model_options
-from agent_market.configured import in_ensembles, models_of
+from agent_market.adapters import Progress
+from agent_market.configured import in_ensembles, is_tuned, models_of
 from agent_market.evaluation.prediction import prediction_metrics
 from agent_market.learning.trained import TrainedModel
 from agent_market.learning.validation import predict_validation
 from agent_market.learning.walk_forward import TrainingOptions, compares_pairs, target_column, walk_forward
 from agent_market.market.options import MarketOptions
+from agent_market.pipelines.options import AnyModelOptions, options_of, trials_of
+from agent_market.pipelines.tuning import tuning_nodes
 from agent_market.progress import tell
 
 log = logging.getLogger(__name__)
@@ -25,17 +26,7 @@ SILENCE = 30.0
 """Seconds after which a fit that nobody watches says in the log how far it is."""
 
 
-class AnyModelOptions(RootModel[Any]):
-    """Options of one model: the adapter that the block names says which keys there are."""
-
-    @model_validator(mode="after")
-    def _parsed(self) -> "AnyModelOptions":
-        if not isinstance(self.root, ModelOptions):
-            self.root = parse_model_options(self.root)
-        return self
-
-
-SHARED = {"features", "factors", "labels", "folds", "candles", "funding_rates"}
+SHARED = {"features", "factors", "labels", "folds", "candles", "funding_rates", "market_snapshot"}
 """Datasets that all models of a run read; what else a model's nodes read is its own."""
 
 
@@ -53,13 +44,20 @@ def training_pipeline(stage: str, make_nodes: Callable[[str], list[Node]] | None
 
 def model_nodes(name: str) -> list[Node]:
     """Train, explain and score one model; its datasets are called `<name>.*`."""
-    inputs = ["features", "factors", "labels", "folds", "params:options", "params:training", "params:market"]
+    options = chosen_options(name)
+    inputs = ["features", "factors", "labels", "folds", options, "params:training", "params:market"]
     return [
+        *tuning_nodes(name),
         Node(for_model(train, name), inputs, ["model", "predictions", "fits"], name="train"),
         Node(explain, "model", "importance", name="explain"),
-        Node(score, ["predictions", "labels", "fits", "params:options", "params:training"], "metrics", name="score"),
+        Node(score, ["predictions", "labels", "fits", options, "params:training"], "metrics", name="score"),
         *validation_nodes(name),
     ]
+
+
+def chosen_options(name: str) -> str:
+    """Where a model's nodes find its options: among the parameters, or where `tune` has left its choice."""
+    return "tuned" if is_tuned(name) else "params:options"
 
 
 def validation_nodes(name: str) -> list[Node]:
@@ -101,7 +99,7 @@ def train(
         factors["factors"],
         labels,
         folds,
-        options.root,
+        options_of(options),
         training,
         timeframe=market.timeframe,
         max_gap=market.max_gap,
@@ -133,12 +131,13 @@ def score(
 
     Seconds are left out: equal runs have equal metrics, and `<model>.fits` has them.
     """
-    demeaned = compares_pairs(target_column(labels, options.root, training))
+    chosen = options_of(options)
+    demeaned = compares_pairs(target_column(labels, chosen, training))
     metrics = prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=demeaned)
     steps = fits["steps"].tolist()
     return metrics | {
-        "trials": 1,
-        "warm_start": options.root.warm_start,
+        "trials": trials_of(options),
+        "warm_start": chosen.warm_start,
         "fit_steps": sum(steps) / len(steps),
         "fit_steps_by_fold": steps,
     }

@@ -122,14 +122,17 @@ def _together(runs: Sequence[MemberRun], labels: pd.DataFrame, target: str, what
                 f"{name}: {run.name}.{what} ({len(table)} rows) and {runs[0].name}.{what} ({len(rows)} rows) are not "
                 "of the same rows: they come from different runs; train the members again"
             )
-    known = labels[["pair", "date", target, label_end_column(target)]].set_axis(
-        ["pair", "date", "label", "end"], axis=1
-    )
+    known = _known(labels, target).set_axis(["pair", "date", "label", "end"], axis=1)
     values = [
         from_nothing(table["prediction"].to_numpy(float), run.model.kind)
         for run, table in zip(runs, tables, strict=True)
     ]
     return _Said(rows.merge(known, on=["pair", "date"], how="left"), np.column_stack(values))
+
+
+def _known(labels: pd.DataFrame, target: str) -> pd.DataFrame:
+    """The label of each pair and date, and when it is known."""
+    return labels[["pair", "date", target, label_end_column(target)]]
 
 
 def _evidence(

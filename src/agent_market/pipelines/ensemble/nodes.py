@@ -7,7 +7,8 @@ import pandas as pd
 from agent_market.learning.ensemble import MemberRun, blend_models
 from agent_market.learning.trained import TrainedModel
 from agent_market.learning.walk_forward import TrainingOptions
-from agent_market.pipelines.training import AnyModelOptions, score
+from agent_market.pipelines.options import AnyModelOptions
+from agent_market.pipelines.training import score
 
 
 def blend(

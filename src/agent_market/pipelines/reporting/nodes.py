@@ -13,7 +13,7 @@ from agent_market.learning.trained import data_fingerprint
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.parameters import Parameters, digest_of
-from agent_market.pipelines.training import AnyModelOptions
+from agent_market.pipelines.options import AnyModelOptions
 from agent_market.trading.options import BacktestOptions
 
 RUNS_PAGE = "../../../runs.html"

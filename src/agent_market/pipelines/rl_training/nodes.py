@@ -6,19 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from agent_market.adapters import ModelOptions
 from agent_market.learning.account import account_policy
 from agent_market.learning.gate import GateOptions, judge_policy
 from agent_market.learning.trained import TrainedModel
 from agent_market.learning.walk_forward import TrainingOptions, walk_forward
 from agent_market.market.options import MarketOptions
-from agent_market.pipelines.training import AnyModelOptions, reporter, score
+from agent_market.pipelines.options import AnyModelOptions, as_traded, options_of
+from agent_market.pipelines.training import reporter, score
 from agent_market.trading.options import BacktestOptions
 
 log = logging.getLogger(__name__)
-
-AS_TRADED = ("fee", "slippage", "leverage", "liquidation_buffer")
-"""What an environment takes from the backtest where its own block says nothing."""
 
 
 def train_policy(
@@ -39,7 +36,7 @@ def train_policy(
     and the gate's verdict.
     """
     funding = funding_rates if market.trading_mode == "futures" else None
-    chosen = as_traded(options.root, market, backtest)
+    chosen = as_traded(options_of(options), market, backtest)
     trained, predictions = walk_forward(
         features,
         factors["factors"],
@@ -78,17 +75,6 @@ def score_policy(
 ) -> dict[str, Any]:
     """How well the positions agree with what came, what the fits took, and whether the gate lets them pass."""
     return score(predictions, labels, fits, options, training) | {"gate": gate["passed"]}
-
-
-def as_traded(options: ModelOptions, market: MarketOptions, backtest: BacktestOptions) -> ModelOptions:
-    """The options of a policy, trained at the backtest's costs in the market's mode unless they say otherwise."""
-    env, same = options.env, {name: getattr(backtest, name) for name in AS_TRADED}
-    same["trading_mode"] = market.trading_mode
-    if market.trading_mode == "spot":
-        del same["leverage"]
-    taken = {name: value for name, value in same.items() if name not in env.model_fields_set}
-    told = env.model_dump(include=env.model_fields_set) | taken
-    return options.model_copy(update={"env": type(env).model_validate(told)})
 
 
 def in_words(verdict: dict[str, Any]) -> str:

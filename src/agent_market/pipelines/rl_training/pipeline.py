@@ -3,7 +3,8 @@
 from kedro.pipeline import Node, Pipeline
 
 from agent_market.pipelines.rl_training.nodes import score_policy, train_policy
-from agent_market.pipelines.training import explain, for_model, training_pipeline, validation_nodes
+from agent_market.pipelines.training import chosen_options, explain, for_model, training_pipeline, validation_nodes
+from agent_market.pipelines.tuning import tuning_nodes
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -14,6 +15,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
 def policy_nodes(name: str) -> list[Node]:
     """Train and judge, explain and score one policy; its datasets are called `<name>.*`."""
     return [
+        *tuning_nodes(name),
         Node(
             for_model(train_policy, name),
             [
@@ -23,7 +25,7 @@ def policy_nodes(name: str) -> list[Node]:
                 "folds",
                 "candles",
                 "funding_rates",
-                "params:options",
+                chosen_options(name),
                 "params:training",
                 "params:market",
                 "params:backtest",
@@ -35,7 +37,7 @@ def policy_nodes(name: str) -> list[Node]:
         Node(explain, "model", "importance", name="explain"),
         Node(
             score_policy,
-            ["predictions", "labels", "fits", "gate", "params:options", "params:training"],
+            ["predictions", "labels", "fits", "gate", chosen_options(name), "params:training"],
             "metrics",
             name="score",
         ),
