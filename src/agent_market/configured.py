@@ -79,10 +79,18 @@ def in_ensembles() -> set[str]:
     return {member for ensemble in models_of("ensemble") for member in members_of(ensemble)}
 
 
+def cross_validated() -> list[str]:
+    """Names of the models that combinatorial cross-validation is asked of."""
+    parameters = check_parameters(_configuration())
+    asked = parameters.cross_validation.models
+    single = [name for name, options in parameters.models.items() if options.adapter != "ensemble"]
+    return single if asked is None else list(asked)
+
+
 def is_tuned(model: str) -> bool:
     """Whether a model's options are chosen by trial before it is trained."""
     tuning = check_parameters(_configuration()).tuning
-    return tuning.enabled and model in (all_models() if tuning.models is None else tuning.models)
+    return tuning.enabled and (tuning.models is None or model in tuning.models)
 
 
 def scores_features() -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import types
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, get_args
 
@@ -14,6 +14,7 @@ from agent_market.errors import ParameterError
 from agent_market.evaluation.placebo import PlaceboOptions
 from agent_market.factors.options import FeatureOptions
 from agent_market.learning.attribution import AttributionOptions
+from agent_market.learning.combinatorial import CombinatorialOptions
 from agent_market.learning.folds import FoldOptions
 from agent_market.learning.gate import GateOptions
 from agent_market.learning.labels import LabelOptions
@@ -76,6 +77,17 @@ class TrackingOptions(Options):
     """Whether runs are logged to MLflow; where to, says `mlflow.yml`."""
 
     enabled: bool = Field(False, description="log each run to MLflow; needs the extra `tracking`")
+def _single(models: dict[str, ModelOptions]) -> dict[str, ModelOptions]:
+    """Models that are not made of others."""
+    return {name: options for name, options in models.items() if options.adapter != "ensemble"}
+
+
+def _check_named(what: str, names: Iterable[str], single: dict[str, ModelOptions]) -> None:
+    for name in names:
+        if name not in single:
+            close = get_close_matches(name, single, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(single)}"
+            raise ValueError(f"{what}: {name!r} is none of the models that are not made of others; {hint}")
 
 
 class Parameters(Options):
@@ -97,37 +109,32 @@ class Parameters(Options):
     attribution: AttributionOptions = AttributionOptions()
     tracking: TrackingOptions = TrackingOptions()
     tuning: TuningOptions = TuningOptions()
+    cross_validation: CombinatorialOptions = CombinatorialOptions()
 
     @field_validator("models")
     @classmethod
     def _members_are_models(cls, models: dict[str, ModelOptions]) -> dict[str, ModelOptions]:
-        single = [name for name, options in models.items() if options.adapter != "ensemble"]
-        for name in models.keys() - set(single):
-            for member in models[name].members:
-                if member not in single:
-                    close = get_close_matches(member, single, n=1)
-                    raise ValueError(
-                        f"{name}.members: {member!r} is no model that an ensemble can be made of"
-                        f"{f'; did you mean {close[0]}?' if close else ''} There are: {', '.join(single)}"
-                    )
+        single = _single(models)
+        for name, options in models.items():
+            if name not in single:
+                _check_named(f"{name}.members", options.members, single)
         return models
+
+    @field_validator("cross_validation")
+    @classmethod
+    def _validates_what_is_there(cls, options: CombinatorialOptions, info: ValidationInfo) -> CombinatorialOptions:
+        if (models := info.data.get("models")) is not None:
+            _check_named("models", options.models or (), _single(models))
+        return options
 
     @field_validator("tuning")
     @classmethod
     def _tunes_what_is_there(cls, tuning: TuningOptions, info: ValidationInfo) -> TuningOptions:
-        models = info.data.get("models")
-        if models is None:  # wrong themselves
+        if (models := info.data.get("models")) is None:  # wrong themselves
             return tuning
-        single = {name: options for name, options in models.items() if options.adapter != "ensemble"}
-        named = {"models": tuning.models or (), "space": tuning.space}
-        for block, names in named.items():
-            for name in names:
-                if name not in single:
-                    close = get_close_matches(name, single, n=1)
-                    hint = f" did you mean {close[0]}?" if close else ""
-                    raise ValueError(
-                        f"{block}: {name!r} is no model that can be tuned;{hint} known: {', '.join(single)}"
-                    )
+        single = _single(models)
+        _check_named("models", tuning.models or (), single)
+        _check_named("space", tuning.space, single)
         for name, space in tuning.space.items():
             for option in space:
                 fields = type(single[name]).model_fields
@@ -145,10 +152,35 @@ class Parameters(Options):
         return tuning
 
 
+def restricted(parameters: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    """The tree of parameters for some of its models only; what other blocks say of the others is left out."""
+    tree = parameters | {"models": {name: parameters["models"][name] for name in models}}
+    for block in ("tuning", "cross_validation"):
+        options = dict(tree.get(block) or {})
+        if isinstance(named := options.get("models"), str):
+            named = named.split()
+        if named is not None:
+            options["models"] = [name for name in named if name in models]
+        if "space" in options:
+            options["space"] = {name: space for name, space in options["space"].items() if name in models}
+        tree[block] = options
+    return tree
+
+
+def with_members(models: Iterable[str], configured: Parameters) -> list[str]:
+    """Names of models, and of those that the ensembles among them are made of; in the order of the parameters."""
+    wanted = set(models)
+    for name in list(wanted):
+        wanted |= set(getattr(configured.models[name], "members", ()))
+    return [name for name in configured.models if name in wanted]
+
+
 CHANGE_NOTHING = {
     "attribution": True,
     "mining": True,
     "placebo": True,
+    "cross_validation": True,
+    "tuning": {"storage"},
     "selection": True,
     "tracking": True,
     "features": {"append", "threads"},

@@ -3,7 +3,7 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
-ON_DEMAND = ("factor_mining", "placebo")
+ON_DEMAND = ("factor_mining", "placebo", "robustness")
 """Pipelines that run only when they are named; each round of factor_mining is counted."""
 
 

@@ -136,7 +136,8 @@ def walk_forward(
             "max_gap": max_gap,
         }
         task = replace(task, checkpoints=CheckpointPlace.of(training.checkpoints / name, facts))
-    parts = _fit_in_turn(task, folds, report) if options.warm_start else _fit_side_by_side(task, folds, report)
+    each = folds.to_dict("records")
+    parts = _fit_in_turn(task, folds, report) if options.warm_start else fit_side_by_side(task, each, report)
     if task.checkpoints is not None:
         task.checkpoints.clear(folds["fold"])
     kind = predicted_kind(options, task.targets[0])
@@ -262,9 +263,9 @@ def _execution(
     return ExecutionPrices.from_candles(candles, funding, timeframe=timeframe)
 
 
-def _fit_side_by_side(task: Task, folds: pd.DataFrame, report: Callable[[int, Progress], None] | None) -> list[tuple]:
+def fit_side_by_side(task: Task, each: list[dict], report: Callable[[int, Progress], None] | None) -> list[tuple]:
     """Model and predictions of each fold, each fitted from nothing."""
-    training, each = task.training, folds.to_dict("records")
+    training = task.training
     alone = len(each) == 1 or training.n_jobs == 1
     backend = "loky" if wants_processes(get_adapter(task.options.adapter)) and not alone else training.backend
     if backend == "threading":
@@ -301,11 +302,13 @@ def _fit_in_turn(task: Task, folds: pd.DataFrame, report: Callable[[int, Progres
 def fit_and_predict(
     task: Task, fold: dict, report: Callable[[Progress], None], before: FoldModel | None = None
 ) -> tuple[FoldModel, pd.DataFrame]:
-    """Model and test predictions of one fold."""
+    """Model and test predictions of one fold: `fold`, and of each of train, valid and test `<role>_start` and `_end`,
+    or in the place of these two `<role>_windows`, several (start, end).
+    """
     number, tensor = fold["fold"], task.tensor
     _, part = fit_fold(task, fold, report, before)
     adapter = get_adapter(task.options.adapter)
-    rows = test_rows(tensor.date, fold["test_start"], fold["test_end"])
+    rows = np.sort(np.concatenate([test_rows(tensor.date, *window) for window in _windows(fold, "test")]))
     rows = rows[np.isfinite(tensor.values[rows]).any(axis=1)]
     predictions = pd.DataFrame(
         {
@@ -374,11 +377,20 @@ def _training_samples(task: Task, fold: dict) -> Samples:
 
 def _labelled(task: Task, fold: dict, window: str) -> np.ndarray:
     """Rows of the training or validation window whose labels, those of further horizons too, are known by its end."""
-    start, end = fold[f"{window}_start"], fold[f"{window}_end"]
-    by_target = [
-        labelled_rows(task.tensor, task.labels, target, label_end_column(target), start, end) for target in task.targets
-    ]
-    return functools.reduce(np.intersect1d, by_target)
+    found = [np.empty(0, int)]
+    for start, end in _windows(fold, window):
+        by_target = [
+            labelled_rows(task.tensor, task.labels, target, label_end_column(target), start, end)
+            for target in task.targets
+        ]
+        found.append(functools.reduce(np.intersect1d, by_target))
+    return np.sort(np.concatenate(found))
+
+
+def _windows(fold: dict, role: str) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """The windows of a role in a fold, (start, end) each."""
+    several = fold.get(f"{role}_windows")
+    return [(fold[f"{role}_start"], fold[f"{role}_end"])] if several is None else several
 
 
 def _samples(task: Task, rows: np.ndarray, weight: np.ndarray | None = None) -> Samples:

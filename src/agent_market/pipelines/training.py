@@ -26,7 +26,7 @@ SILENCE = 30.0
 """Seconds after which a fit that nobody watches says in the log how far it is."""
 
 
-SHARED = {"features", "factors", "labels", "folds", "candles", "funding_rates", "market_snapshot"}
+SHARED = {"features", "factors", "labels", "folds", "candles", "funding_rates", "market_snapshot", "splits"}
 """Datasets that all models of a run read; what else a model's nodes read is its own."""
 
 
@@ -36,7 +36,7 @@ def training_pipeline(stage: str, make_nodes: Callable[[str], list[Node]] | None
     `make_nodes` gives the nodes of one model; without it these are `model_nodes`.
     """
     return Pipeline(
-        [_model_pipeline(name, (make_nodes or model_nodes)(name)) for name in models_of(stage)],
+        [model_pipeline(name, (make_nodes or model_nodes)(name)) for name in models_of(stage)],
         namespace=stage,
         prefix_datasets_with_namespace=False,
     )
@@ -66,7 +66,8 @@ def validation_nodes(name: str) -> list[Node]:
     return [Node(validate, inputs, "validation", name="validate")] if name in in_ensembles() else []
 
 
-def _model_pipeline(name: str, nodes: list[Node]) -> Pipeline:
+def model_pipeline(name: str, nodes: list[Node]) -> Pipeline:
+    """One model's nodes in a namespace of its name; what all models share, and what is another's, keeps its name."""
     read = Pipeline(nodes).inputs()
     of_others = {part for part in read if "." in part}
     parameters = {part for part in read if part.startswith("params:")}

@@ -85,7 +85,9 @@ class TuningOptions(Options):
     """Whether and how options of models are chosen, on the first fold's training window alone."""
 
     enabled: bool = Field(False, description="tune before the walk-forward")
-    models: tuple[str, ...] | None = Field(None, description="which models; null = all but ensembles")
+    models: tuple[str, ...] | None = Field(
+        None, description="which, also as 'lightgbm xgboost'; null = all but ensembles"
+    )
     sampler: Literal["tpe", "random", "grid"] = Field(
         "tpe", description="tpe: by what earlier trials showed (Bayesian); random; grid: all combinations"
     )
@@ -108,6 +110,11 @@ class TuningOptions(Options):
     space: dict[str, dict[str, Values]] = Field(
         {}, description="by model: option → {low, high, log, step} or a list; in place of the adapter's own space"
     )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names_in_a_row(cls, models: Any) -> Any:
+        return models.split() if isinstance(models, str) else models
 
     @field_validator("space")
     @classmethod

@@ -21,7 +21,7 @@ from agent_market.factors import look_back
 from agent_market.learning.rotation import draw_offsets, least_offset, rotate_features
 from agent_market.market.silent import silent_twin
 from agent_market.options import timeframe_delta
-from agent_market.parameters import Parameters
+from agent_market.parameters import Parameters, restricted, with_members
 from agent_market.pipelines.placebo.rerun import START, nodes_for, run_nodes
 
 MOVED = ("factors", "features", "labels", "folds")
@@ -75,8 +75,7 @@ class Base:
         factor_library: dict[str, Any] | None = None,
     ) -> Self:
         """The base of a configuration: features, labels and folds are made once, in memory."""
-        tree = copy.deepcopy(parameters)
-        tree["models"] = {name: tree["models"][name] for name in models}
+        tree = restricted(copy.deepcopy(parameters), models)
         tree["training"] = tree["training"] | {"n_jobs": 1, "checkpoints": None}
         configured = Parameters.model_validate(tree)
         market = {"candles": candles, "funding_rates": funding_rates, "market_snapshot": market_snapshot}
@@ -96,7 +95,7 @@ class Base:
 
 
 def certified_models(configured: Parameters) -> list[str]:
-    """Names of the models to certify: those asked for, or all that are trained in a few seconds.
+    """Names of the models to certify: those asked for, or all that are trained in a few seconds; of ensembles their members, too.
 
     Raises:
         ParameterError: A name is none of the configured models.
@@ -108,7 +107,7 @@ def certified_models(configured: Parameters) -> list[str]:
         raise ParameterError(f"placebo.models names {', '.join(unknown)}; models are {', '.join(configured.models)}")
     if not asked:
         raise ParameterError("placebo.models: there is no model of ml_training; name those to certify")
-    return list(asked)
+    return with_members(asked, configured)
 
 
 def plan_worlds(base: Base, configured: Parameters) -> list[World]:
