@@ -21,6 +21,7 @@ STAGES = {
     "ml_training": ["ridge", "lightgbm", "xgboost", "catboost", "lightgbm_up"],
     "dl_training": ["mlp", "lstm", "transformer"],
     "rl_training": ["ppo"],
+    "ensemble": ["ensemble"],
 }
 MODELS = [model for models in STAGES.values() for model in models]
 OVER_ALL_RUNS = ("run_history", "run_index")
@@ -63,12 +64,14 @@ def test_listing_the_pipelines_imports_no_heavy_library():
         "backtest",
         "data_engineering",
         "dl_training",
+        "ensemble",
         "factor_mining",
         "feature_store",
         "ml_training",
         "placebo",
         "reporting",
         "rl_training",
+        "robustness",
     ]
     assert names == str(expected)
 
@@ -175,12 +178,15 @@ def test_the_leaderboard_has_every_model_and_benchmark(data):
     models = leaderboard[leaderboard["model"].isin(MODELS)]
     for column in ("total_return", "rank_ic", "rank_ic_t", "hit_rate", "freqtrade_total_return", "fit_steps"):
         assert models[column].notna().all(), column
-    foretell = ~models["model"].isin(STAGES["rl_training"])
-    assert (models["r2_oos"].notna() == foretell).all(), "a position is no forecast of a return"
-    assert (models["gate"].isna() == foretell).all(), "policies have a gate, and nothing else has"
+    foretell = ~models["model"].isin(STAGES["rl_training"] + STAGES["ensemble"])
+    assert (models["r2_oos"].notna() == foretell).all(), "a position or a score is no forecast of a return"
+    gated = models["model"].isin(STAGES["rl_training"])
+    assert (models["gate"].notna() == gated).all(), "policies have a gate, and nothing else has"
+    tried = models.set_index("model")["trials"]
+    assert tried["ensemble"] == len(MODELS) - 1, "one for each of its members but lightgbm_up, and one of its own"
     spread = models.set_index("model")[["n_seeds", "rank_ic_seed_mean", "rank_ic_seed_std"]]
     assert spread.loc[STAGES["dl_training"] + STAGES["rl_training"]].notna().all(axis=None)
-    assert spread.loc[STAGES["ml_training"]].isna().all(axis=None)
+    assert spread.loc[STAGES["ml_training"] + STAGES["ensemble"]].isna().all(axis=None)
     assert re.search(
         r"± 0\.\d+<span class=\"interval\">over 2 seeds",
         (only_version(data, "08_reporting/report") / "index.html").read_text(),
@@ -268,6 +274,40 @@ def test_a_network_runs_alone_and_its_fits_are_seen_on_a_terminal(data):
     for fold in range(2):
         assert told.count(f"lstm regression, fold {fold}: ") == 1, "each line of the log stands there once"
     assert not list((data / "06_models" / "_checkpoints").glob("*")), "checkpoints of finished fits are deleted"
+
+
+def test_a_tuned_model_is_trained_with_the_options_that_were_chosen_and_its_trials_are_counted(data):
+    models = ["ridge", "ensemble"]
+    parameters = "tuning.enabled=true,tuning.models=ridge,tuning.trials=4,tuning.objective=sharpe,tuning.folds=2"
+    names = "ml_training.ridge,ensemble.ensemble"
+    run = kedro("run", "--env", "test", "--namespaces", names, "--params", parameters, data=data)
+    assert run.returncode == 0, run.stderr
+    tuned = json.loads(only_version(data, "08_reporting/ridge/tuned.json").read_text())
+    trials = pd.read_parquet(only_version(data, "08_reporting/ridge/trials.parquet"))
+    assert tuned["trials"] == len(trials) == 4
+    assert trials["value"].max() == tuned["best_value"] >= tuned["first_value"] == trials["value"].iloc[0]
+    newest = {name: paths[-1] for name, paths in stored(data).items()}
+    contract = json.loads((newest["06_models/ridge/model"] / "adapter.json").read_text())
+    assert contract["options"]["alpha"] == tuned["options"]["alpha"] == trials["alpha"][tuned["best_trial"]]
+    counted = {name: json.loads(newest[f"08_reporting/{name}/metrics.json"].read_text())["trials"] for name in models}
+    assert counted == {"ridge": 4, "ensemble": len(MODELS) - 1 + 3}
+    for figure in ("slice_figure", "option_figure"):
+        assert json.loads(only_version(data, f"08_reporting/ridge/{figure}.json").read_text())["data"]
+    assert list((data / "06_models" / "_studies").glob("ridge-*.log"))
+
+
+def test_paths_of_cross_validation_say_that_they_are_no_track_record(data):
+    parameters = "cross_validation.models=ridge,cross_validation.groups=4"
+    run = kedro("run", "--env", "test", "--pipelines", "robustness", "--params", parameters, data=data)
+    assert run.returncode == 0, run.stderr
+    summary = json.loads(only_version(data, "08_reporting/path_summary.json").read_text())
+    assert summary["what"].startswith("A robustness study, not a track record")
+    paths = pd.read_parquet(only_version(data, "08_reporting/paths.parquet"))
+    assert paths["path"].tolist() == [0, 1, 2]
+    assert paths["sharpe"].notna().all()
+    assert not list((data / "06_models").glob("ridge/path*")), "none of these models is stored"
+    leaderboard = stored(data)["08_reporting/leaderboard.parquet"]
+    assert "path" not in pd.read_parquet(leaderboard[-1]).columns
 
 
 def test_a_warm_start_stands_beside_its_cold_twin(data):

@@ -23,7 +23,7 @@ def export(data, *arguments):
     return kedro("freqtrade", "export", "--env", "test", *arguments, data=data)
 
 
-@pytest.mark.parametrize("model", ["ml_training.lightgbm", "ridge", "dl_training.lstm"])
+@pytest.mark.parametrize("model", ["ml_training.lightgbm", "ridge", "dl_training.lstm", "ensemble.ensemble"])
 def test_freqtrade_makes_the_trades_that_the_pipeline_reports(data, tmp_path, model):
     user_data, name = tmp_path / "user_data", model.rpartition(".")[2]
     run = export(data, "--model", model, "--output", str(user_data))

@@ -33,7 +33,7 @@ __all__ = [
     "warm_starts",
 ]
 
-BUILT_IN = ("catboost", "ensemble", "lightgbm", "sklearn", "stable_baselines3", "torch", "xgboost")
+BUILT_IN = ("catboost", "lightgbm", "sklearn", "stable_baselines3", "torch", "xgboost")
 
 _ELSEWHERE = {"ensemble": "agent_market.learning.ensemble"}
 """What is made of trained models, and so not a library's adapter, lives with them."""
@@ -149,13 +149,14 @@ def get_adapter(name: str) -> Adapter:
     Raises:
         ParameterError: No such adapter, or the module lacks one of the functions.
     """
-    if name in BUILT_IN:
+    known = (*BUILT_IN, *_ELSEWHERE)
+    if name in known:
         return importlib.import_module(_ELSEWHERE.get(name, f"{__name__}.{name}"))
-    close = get_close_matches(name, BUILT_IN, n=1)
+    close = get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     if "." not in name:
         raise ParameterError(
-            f"unknown adapter {name!r}.{hint} Known: {', '.join(BUILT_IN)}, or the dotted path of a module."
+            f"unknown adapter {name!r}.{hint} Known: {', '.join(known)}, or the dotted path of a module."
         )
     try:
         module = importlib.import_module(name)
@@ -175,7 +176,9 @@ def parse_model_options(block: dict[str, Any]) -> ModelOptions:
         ParameterError: No such adapter, or it cannot do what the options ask for.
     """
     if "adapter" not in block:
-        raise ParameterError(f"a model needs the key `adapter`; known: {', '.join(BUILT_IN)}, or a dotted path")
+        raise ParameterError(
+            f"a model needs the key `adapter`; known: {', '.join((*BUILT_IN, *_ELSEWHERE))}, or a dotted path"
+        )
     adapter = get_adapter(block["adapter"])
     options = adapter.Options.model_validate(block)
     if options.warm_start and not warm_starts(adapter):

@@ -300,7 +300,12 @@ def _fit_in_turn(task: Task, folds: pd.DataFrame, report: Callable[[int, Progres
 
 
 def fit_and_predict(
-    task: Task, fold: dict, report: Callable[[Progress], None], before: FoldModel | None = None
+    task: Task,
+    fold: dict,
+    report: Callable[[Progress], None],
+    before: FoldModel | None = None,
+    *,
+    quiet: bool = False,
 ) -> tuple[FoldModel, pd.DataFrame]:
     """Model and test predictions of one fold: `fold`, and of each of train, valid and test `<role>_start` and `_end`,
     or in the place of these two `<role>_windows`, several (start, end).
@@ -321,7 +326,8 @@ def fit_and_predict(
     members = part.predict_members(adapter, tensor, rows)
     for seed, said in enumerate(() if members is None else members.T):
         predictions[f"prediction_seed{seed}"] = said
-    _log_fit(task, part, len(rows))
+    if not quiet:
+        _log_fit(task, part, len(rows))
     return part, predictions
 
 

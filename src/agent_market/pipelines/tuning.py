@@ -111,7 +111,7 @@ def scorer(
         return _or_zero(ic_series(predictions, labels, training.horizon)[objective].mean())
 
     def log_loss(predictions: pd.DataFrame, labels: pd.DataFrame, candles: pd.DataFrame | None) -> float:
-        return prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=False)["log_loss"]
+        return prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=False)["logloss"]
 
     def sharpe(predictions: pd.DataFrame, labels: pd.DataFrame, candles: pd.DataFrame | None) -> float:
         gaps = {"timeframe": market.timeframe, "max_gap": market.max_gap}

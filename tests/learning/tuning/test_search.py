@@ -134,7 +134,7 @@ def _models():
         {"adapter": "stable_baselines3", "algorithm": name}
         for name in ("ppo", "a2c", "dqn", "sac", "td3", "recurrent_ppo", "qr_dqn")
     ]
-    plain = sorted(set(BUILT_IN) - {"torch", "stable_baselines3", "ensemble"})
+    plain = sorted(set(BUILT_IN) - {"torch", "stable_baselines3"})
     return [*({"adapter": name} for name in plain), *networks, *algorithms]
 
 

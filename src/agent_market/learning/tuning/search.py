@@ -81,7 +81,7 @@ def tune(
         tried = with_drawn(options, drawn, name)
         task = prepare_task(name, features, labels, tried, training, **how, **prices)
         for fold in inner.to_dict("records"):
-            _, predictions = fit_and_predict(task, fold, silent)
+            _, predictions = fit_and_predict(task, fold, silent, quiet=True)
             predictions = predictions.assign(kind=predicted_kind(tried, task.targets[0]))
             until = fold["test_end"]
             yield score(predictions, known_by(labels, until), None if candles is None else before(candles, until))

@@ -95,7 +95,7 @@ class Base:
 
 
 def certified_models(configured: Parameters) -> list[str]:
-    """Names of the models to certify: those asked for, or all that are trained in a few seconds; of ensembles their members, too.
+    """Names of the models to certify, members of ensembles too: those asked for, or all that train in a few seconds.
 
     Raises:
         ParameterError: A name is none of the configured models.
