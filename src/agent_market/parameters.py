@@ -77,6 +77,8 @@ class TrackingOptions(Options):
     """Whether runs are logged to MLflow; where to, says `mlflow.yml`."""
 
     enabled: bool = Field(False, description="log each run to MLflow; needs the extra `tracking`")
+
+
 def _single(models: dict[str, ModelOptions]) -> dict[str, ModelOptions]:
     """Models that are not made of others."""
     return {name: options for name, options in models.items() if options.adapter != "ensemble"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from agent_market.evaluation.figures import GREY, OKABE_ITO, _finish
+from agent_market.evaluation.drawing import GREY, OKABE_ITO, finish
 from agent_market.evaluation.jsonable import to_jsonable
 
 if TYPE_CHECKING:
@@ -68,4 +68,4 @@ def path_figure(paths: pd.DataFrame) -> go.Figure:
             )
         )
     figure.update_yaxes(title_text="Sharpe ratio, annual, net of costs")
-    return _finish(figure, "Every path: a robustness study, not a track record", hovermode="closest")
+    return finish(figure, "Every path: a robustness study, not a track record", hovermode="closest")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from agent_market.evaluation.figures import GREY, OKABE_ITO, _finish
+from agent_market.evaluation.drawing import GREY, OKABE_ITO, finish
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -47,7 +47,7 @@ def slice_figure(trials: pd.DataFrame, *, objective: str) -> go.Figure:
         if span > 30:
             figure.update_xaxes(type="log", row=1, col=column)
     figure.update_yaxes(title_text=f"{objective}, mean of inner folds", row=1, col=1)
-    return _finish(figure, "Trials by option", hovermode="closest")
+    return finish(figure, "Trials by option", hovermode="closest")
 
 
 def option_importance_figure(importance: pd.DataFrame) -> go.Figure:
@@ -58,7 +58,7 @@ def option_importance_figure(importance: pd.DataFrame) -> go.Figure:
     bars = go.Bar(x=ordered["importance"].tolist(), y=ordered["option"].tolist(), orientation="h")
     figure = go.Figure(bars.update(marker_color=OKABE_ITO[0], hovertemplate="%{x:.0%}"))
     figure.update_xaxes(title_text="Share in the differences between trials", tickformat=".0%")
-    return _finish(figure, "Options that matter", height=120 + 40 * max(len(ordered), 1), hovermode="closest")
+    return finish(figure, "Options that matter", height=120 + 40 * max(len(ordered), 1), hovermode="closest")
 
 
 def _positive(values: pd.Series) -> bool:

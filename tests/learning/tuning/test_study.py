@@ -13,7 +13,7 @@ from agent_market.learning.tuning.journal import is_dead, open_storage, this_pro
 from projects import PROJECT
 
 
-def _process(storage, sampler="tpe", trials=6, pause=0.15):
+def _process(storage, sampler="tpe", trials=6, pause=0.05):
     environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{PROJECT / 'tests'}"}
     command = [sys.executable, str(PROJECT / "tests" / "studies.py"), storage, sampler, str(trials), str(pause)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
@@ -28,7 +28,7 @@ def _studies_in(storage):
     ]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_a_study_that_was_killed_and_resumed_has_the_trials_of_an_undisturbed_one(tmp_path, sampler):
     undisturbed = studies.run(sampler=sampler, trials=14)
     process = _process(str(tmp_path), sampler, trials=14)
@@ -71,6 +71,7 @@ def test_processes_share_the_trials_of_a_study(tmp_path):
     pd.testing.assert_series_equal(shared["alpha"], alone["alpha"])
 
 
+@pytest.mark.slow
 def test_a_database_keeps_a_study_as_well(tmp_path):
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     first = studies.run(storage=url, trials=4)
