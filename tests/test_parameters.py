@@ -4,7 +4,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from agent_market.parameters import Parameters, restricted, with_members
+from agent_market.parameters import Parameters, known_keys, restricted, with_members
 from projects import PROJECT
 
 MODELS = {
@@ -84,3 +84,7 @@ def test_the_files_name_every_option_of_tuning_with_its_default():
     for name, value in block.items():
         if name != "storage":
             assert value == getattr(defaults, name), name
+
+
+def test_a_misspelt_option_of_an_ensemble_is_answered_with_those_that_there_are():
+    assert {"members", "method", "evidence"} <= set(known_keys(("models", "both"), tree()))

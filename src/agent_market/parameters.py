@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
-from agent_market.adapters import ModelOptions, parse_model_options
+from agent_market.adapters import ModelOptions, get_adapter, parse_model_options
 from agent_market.errors import ParameterError
 from agent_market.evaluation.placebo import PlaceboOptions
 from agent_market.factors.options import FeatureOptions
@@ -205,7 +205,7 @@ def known_keys(path: tuple[str, ...], parameters: dict[str, Any]) -> list[str]:
     """The keys that the block at `path` may have, for a hint at a misspelt one."""
     if len(path) >= 2 and path[0] == "models":
         block = parameters["models"][path[1]]
-        return list(type(parse_model_options({"adapter": block["adapter"]})).model_fields)
+        return list(get_adapter(block["adapter"]).Options.model_fields)
     keys = list(Parameters.model_fields)
     here: Any = Parameters
     for part in path:

@@ -141,6 +141,15 @@ def test_members_of_other_runs_or_features_are_an_error_that_names_them(runs):
         blended([runs[0], other])
 
 
+def test_an_ensemble_sees_as_far_back_as_its_most_far_sighted_member(runs):
+    from dataclasses import replace
+
+    network = parse_model_options({"adapter": "torch", "network": "lstm", "lookback": 8})
+    other = MemberRun("lstm", replace(runs[0].model, options=network), runs[0].predictions, runs[0].validation)
+    assert blended([other, runs[1]])[0].lookback == 8
+    assert blended(runs)[0].lookback == 1
+
+
 def test_an_ensemble_cannot_be_fitted_to_rows():
     options = parse_model_options({"adapter": "ensemble", "members": ["a", "b"]})
     with pytest.raises(ModelError, match="run the pipeline `ensemble`"):
