@@ -239,6 +239,9 @@ def test_the_same_seed_gives_the_same_bytes(data):
             pd.testing.assert_frame_equal(one, other)
         elif first.is_file():
             assert first.read_bytes() == second.read_bytes(), name
+    first, second = versions["08_reporting/report"]
+    for page in first.rglob("*.*"):
+        assert page.read_bytes() == (second / page.relative_to(first)).read_bytes(), page
     for model in MODELS:
         first, second = versions[f"06_models/{model}/model"]
         assert json.loads((first / "adapter.json").read_text()) == json.loads((second / "adapter.json").read_text())

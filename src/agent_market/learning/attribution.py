@@ -3,8 +3,7 @@
 All of it is of rows in the test windows, each explained by the model of its own fold.
 """
 
-import logging
-
+import joblib
 import numpy as np
 import pandas as pd
 from pydantic import Field
@@ -15,8 +14,7 @@ from agent_market.learning.folds import test_rows
 from agent_market.learning.samples import FeatureTensor
 from agent_market.learning.trained import FoldModel, TrainedModel
 from agent_market.options import Options
-
-log = logging.getLogger(__name__)
+from agent_market.parallel import run_parallel
 
 HISTORY = 512
 """Candles before a window that a model may look back at, or by which a policy finds the position that it holds."""
@@ -29,7 +27,7 @@ class AttributionOptions(Options):
 
     rows: int = Field(2000, ge=50, description="test rows per fold of which each feature's contribution is taken")
     permuted_rows: int = Field(
-        240,
+        160,
         ge=50,
         description="test rows per fold that are foretold again without each feature, where a model has no exact "
         "contributions; policies take six times as many, because theirs must be adjacent",
@@ -37,7 +35,7 @@ class AttributionOptions(Options):
 
 
 def attribute(
-    model: TrainedModel, features: pd.DataFrame, folds: pd.DataFrame, options: AttributionOptions
+    model: TrainedModel, features: pd.DataFrame, folds: pd.DataFrame, options: AttributionOptions, *, n_jobs: int = 1
 ) -> pd.DataFrame:
     """How strongly each fold's predictions of its test window rest on each feature: columns `COLUMNS`.
 
@@ -53,21 +51,8 @@ def attribute(
     on so few rows the loss of IC by one feature is far smaller than its error.
     """
     tensor = FeatureTensor.from_frame(features, timeframe=model.timeframe, max_gap=model.max_gap)
-    adapter, exact = model.adapter, hasattr(model.adapter, "contributions")
-    tables = []
-    for part in model.folds:
-        window, test = _window(tensor, _test_rows(tensor, folds, part.fold))
-        if exact:
-            method, rows = getattr(adapter, "CONTRIBUTIONS", "shap"), spread_rows(window.date, test, options.rows)
-            value, direction = _contributed(adapter, part, window, rows)
-        else:
-            method = "permutation"
-            rows = _rows_to_repeat(window.date, test, options.permuted_rows, model.kind)
-            value, direction = _rotated(adapter, part, window, test, rows), np.full(len(tensor.names), np.nan)
-        total = value.sum()
-        columns = (part.fold, tensor.names, method, value, value / total if total > 0 else value, direction, len(rows))
-        tables.append(pd.DataFrame(dict(zip(COLUMNS, columns, strict=True))))
-    return pd.concat(tables, ignore_index=True)
+    by_fold = [joblib.delayed(_attribute_fold)(model, part, tensor, folds, options) for part in model.folds]
+    return pd.concat(run_parallel(by_fold, n_jobs=n_jobs, backend="threading"), ignore_index=True)
 
 
 def prediction_drift(
@@ -114,6 +99,23 @@ def spread_rows(date: pd.DatetimeIndex, rows: np.ndarray, limit: int) -> np.ndar
     if n_dates >= len(dates):
         return rows
     return rows[date[rows].isin(dates[drawn_rows(np.arange(len(dates)), n_dates)])]
+
+
+def _attribute_fold(
+    model: TrainedModel, part: FoldModel, tensor: FeatureTensor, folds: pd.DataFrame, options: AttributionOptions
+) -> pd.DataFrame:
+    adapter = model.adapter
+    window, test = _window(tensor, _test_rows(tensor, folds, part.fold))
+    if hasattr(adapter, "contributions"):
+        method, rows = getattr(adapter, "CONTRIBUTIONS", "shap"), spread_rows(window.date, test, options.rows)
+        value, direction = _contributed(adapter, part, window, rows)
+    else:
+        method = "permutation"
+        rows = _rows_to_repeat(window.date, test, options.permuted_rows, model.kind)
+        value, direction = _rotated(adapter, part, window, test, rows), np.full(len(tensor.names), np.nan)
+    total = value.sum()
+    columns = (part.fold, tensor.names, method, value, value / total if total > 0 else value, direction, len(rows))
+    return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
 
 
 def _window(tensor: FeatureTensor, rows: np.ndarray) -> tuple[FeatureTensor, np.ndarray]:

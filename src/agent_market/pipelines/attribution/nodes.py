@@ -8,6 +8,7 @@ from agent_market.learning import attribution, drift
 from agent_market.learning.attribution import AttributionOptions
 from agent_market.learning.curves import learning_curve
 from agent_market.learning.trained import TrainedModel
+from agent_market.learning.walk_forward import TrainingOptions
 
 
 def attribute(
@@ -16,10 +17,11 @@ def attribute(
     factors: dict[str, Any],
     folds: pd.DataFrame,
     options: AttributionOptions,
+    training: TrainingOptions,
 ) -> pd.DataFrame:
     """How strongly the predictions of each test window rest on each feature."""
     model.check_factors(factors["factors"], factors["compat"])
-    return attribution.attribute(model, features, folds, options)
+    return attribution.attribute(model, features, folds, options, n_jobs=training.n_jobs)
 
 
 def trace_learning(model: TrainedModel) -> pd.DataFrame:

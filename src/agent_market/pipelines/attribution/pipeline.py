@@ -10,7 +10,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
     """Attribution of all models that look at features, each in its namespace, and the drift of the features."""
     shared = {"features", "factors", "folds"}
     models = [
-        Pipeline(model_nodes(), namespace=name, inputs=shared, parameters={"params:attribution": "params:attribution"})
+        Pipeline(model_nodes(), namespace=name, inputs=shared, parameters={"params:attribution", "params:training"})
         for name in explained_models()
     ]
     drift = Node(compare_features, ["features", "folds"], "feature_drift", name="compare_features")
@@ -21,7 +21,10 @@ def model_nodes() -> list[Node]:
     """Describe one model; its datasets are called `<name>.*`."""
     return [
         Node(
-            attribute, ["model", "features", "factors", "folds", "params:attribution"], "attribution", name="attribute"
+            attribute,
+            ["model", "features", "factors", "folds", "params:attribution", "params:training"],
+            "attribution",
+            name="attribute",
         ),
         Node(trace_learning, "model", "learning_curve", name="trace_learning"),
         Node(

@@ -15,21 +15,6 @@ def find_regimes(candles: pd.DataFrame, market: MarketOptions) -> pd.DataFrame:
     return evaluation.market_regimes(candles, timeframe=market.timeframe)
 
 
-def slice_model(
-    predictions: pd.DataFrame,
-    labels: pd.DataFrame,
-    equity: pd.DataFrame,
-    regimes: pd.DataFrame,
-    training: TrainingOptions,
-    model: str = "",
-) -> pd.DataFrame:
-    """One model's RankIC by pair, hour and regime, and its returns by regime."""
-    accounts = dict(list(equity.groupby("model", sort=False)))
-    return evaluation.slice_performance(
-        predictions, labels, accounts[model], accounts["buy_and_hold"], regimes, horizon=training.horizon
-    )
-
-
 def fill_page(
     predictions: pd.DataFrame,
     labels: pd.DataFrame,
@@ -40,7 +25,7 @@ def fill_page(
     folds: pd.DataFrame,
     verdicts: dict[str, dict[str, Any]],
     significance: dict[str, Any],
-    slices: pd.DataFrame,
+    regimes: pd.DataFrame,
     metrics: dict[str, Any],
     backtest: BacktestOptions,
     market: MarketOptions,
@@ -51,9 +36,11 @@ def fill_page(
     prediction_drift: pd.DataFrame | None = None,
     learning_curve: pd.DataFrame | None = None,
     model: str = "",
-) -> dict[str, Any]:
-    """Figures, tables and doubts of one model's page."""
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """One model's figures by pair, hour and regime, and what its page shows: figures, tables and doubts."""
     accounts = dict(list(equity.groupby("model", sort=False)))
+    both = accounts[model], accounts["buy_and_hold"]
+    slices = evaluation.slice_performance(predictions, labels, *both, regimes, horizon=training.horizon)
     results = evaluation.ModelResults(
         name=model,
         predictions=predictions,
@@ -77,8 +64,5 @@ def fill_page(
         prediction_drift=prediction_drift,
         learning_curve=learning_curve,
     )
-    return {
-        "model": model,
-        "sections": evaluation.section_views(evaluation.model_sections(results)),
-        "doubts": evaluation.model_doubts(results, metrics),
-    }
+    sections, doubts = evaluation.model_sections(results), evaluation.model_doubts(results, metrics)
+    return slices, {"model": model, "sections": evaluation.section_views(sections), "doubts": doubts}

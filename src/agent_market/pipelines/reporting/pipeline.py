@@ -25,34 +25,28 @@ from agent_market.pipelines.reporting.nodes import (
     weigh_evidence,
     write_report,
 )
-from agent_market.pipelines.reporting.pages import fill_page, find_regimes, slice_model
+from agent_market.pipelines.reporting.pages import fill_page, find_regimes
 from agent_market.pipelines.training import for_model
 
 FIGURES = ("equity_figure", "ic_figure", "ic_decay_figure", "quantile_figure", "importance_figure", "monthly_figure")
 
 
-def page_nodes(model: str) -> list[Node]:
+def page_node(model: str) -> Node:
     """What fills the page of one model."""
-    of_model = {what: f"{model}.{what}" for what in ("predictions", "slices", "metrics", "importance")}
+    of_model = {what: f"{model}.{what}" for what in ("predictions", "metrics", "importance")}
     if model in explained_models():
         described = ("attribution", "prediction_drift", "learning_curve")
         of_model |= {"feature_drift": "feature_drift"} | {what: f"{model}.{what}" for what in described}
-    parameters = {name: f"params:{name}" for name in ("backtest", "market", "training")}
-    shared = {
-        name: name
-        for name in ("labels", "equity", "gross_equity", "trades", "cost_curve", "folds", "verdicts", "significance")
-    }
-    return [
-        Node(
-            for_model(slice_model, model),
-            [f"{model}.predictions", "labels", "equity", "regimes", "params:training"],
-            f"{model}.slices",
-            name=f"slice_{model}",
-        ),
-        Node(
-            for_model(fill_page, model), shared | of_model | parameters, f"{model}.page", name=f"fill_page_of_{model}"
-        ),
-    ]
+    shared = (
+        "labels", "equity", "gross_equity", "trades", "cost_curve", "folds", "verdicts", "significance", "regimes",
+    )  # fmt: skip
+    inputs = {name: name for name in shared} | {name: f"params:{name}" for name in ("backtest", "market", "training")}
+    return Node(
+        for_model(fill_page, model),
+        inputs | of_model,
+        [f"{model}.slices", f"{model}.page"],
+        name=f"fill_page_of_{model}",
+    )
 
 
 def create_pipeline(**kwargs: object) -> Pipeline:
@@ -147,7 +141,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                 name="describe_run",
             ),
             Node(find_regimes, ["candles", "params:market"], "regimes", name="find_regimes"),
-            *(node for model in models for node in page_nodes(model)),
+            *(page_node(model) for model in models),
             Node(
                 write_report,
                 [
