@@ -90,7 +90,7 @@ def overall_verdict(verdicts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
         low, high = verdicts[best]["alpha_sharpe_ci"]
         sentence = (
             f"An edge after costs: {_listed(claims)}, of {count} compared. The strongest, {best}, has an alpha "
-            f"Sharpe ratio of {verdicts[best]['alpha_sharpe']:.2f} [{low:.2f}, {high:.2f}]."
+            f"Sharpe ratio of {_with_interval(verdicts[best]['alpha_sharpe'], low, high, digits=2)}."
         )
     else:
         sentence = f"No edge after costs: none of {count} shows one that chance cannot explain.{_nearest(verdicts)}"
@@ -184,8 +184,13 @@ def _with_interval(value: float | None, low: float | None, high: float | None, *
     if value is None or not np.isfinite(value):
         return "no value"
     if low is None or not np.isfinite(low):
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        return _minus(f"{value:.{digits}f}")
+    return _minus(f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]")
+
+
+def _minus(text: str) -> str:
+    """Numbers with a true minus sign, as everywhere in the report."""
+    return text.replace("-", "−")
 
 
 def _listed(names: list[str]) -> str:
