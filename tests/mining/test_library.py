@@ -20,7 +20,7 @@ PLANTED = "(open + close - high - low) / (high - low)"
 
 @pytest.fixture(scope="module")
 def mined(planted):
-    texts = {"wicks": f"-{PLANTED}", "": "tanh(close / open - 1) * 9", "clse": "clse"}
+    texts = {"wicks": f"-{PLANTED}", "": "volume / delay(volume, 24)", "clse": "clse"}
     given = [
         Candidate(f"llm-{number}", "llm", text, name, "why <b>so</b>")
         for number, (name, text) in enumerate(texts.items())

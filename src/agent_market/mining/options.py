@@ -152,7 +152,7 @@ class GateOptions(Options):
     )
     max_nominees: int = Field(20, ge=1, le=200, description="factors tested per round")
     max_cluster: float = Field(
-        0.3, gt=0, le=1, description="|correlation| of daily gains from which factors are one idea; the best is tested"
+        0.5, gt=0, le=1, description="|correlation| of daily gains from which factors are one idea; the best is tested"
     )
     max_library: float = Field(0.7, gt=0, le=1, description="|rank correlation| with a factor of the library")
     min_coverage: float = Field(0.8, gt=0, le=1, description="share of dates at which the factor says something")
