@@ -1,5 +1,7 @@
+import numpy as np
 import pandas as pd
 import pytest
+from skfolio.model_selection import WalkForward
 
 from agent_market.errors import DataError, ParameterError
 from agent_market.learning.folds import FoldOptions, check_out_of_sample, make_folds, test_rows, training_rows
@@ -32,6 +34,17 @@ def test_an_expanding_calendar_keeps_its_first_training_date():
     folds = make_folds(DATES, FoldOptions(train="6d", valid="2d", test="4d", expanding=True), timeframe="1h")
     assert folds["train_start"].unique().tolist() == [_day(1)]
     assert folds["train_end"].tolist() == [_day(7), _day(11), _day(15)]
+
+
+@pytest.mark.parametrize("expanding", [False, True])
+def test_windows_are_those_of_skfolio_with_the_validation_window_as_its_purge(expanding):
+    folds = make_folds(DATES, FoldOptions(train="6d", valid="2d", test="4d", expanding=expanding), timeframe="1h")
+    theirs = WalkForward(train_size=144, test_size=96, purged_size=48, expand_train=expanding)
+    splits = list(theirs.split(DATES.to_frame()))
+    assert len(splits) == len(folds) == 3
+    for fold, (train, test) in zip(folds.itertuples(), splits, strict=True):
+        np.testing.assert_array_equal(test_rows(DATES, fold.train_start, fold.train_end), train)
+        np.testing.assert_array_equal(test_rows(DATES, fold.test_start, fold.test_end), test)
 
 
 def test_an_embargo_leaves_candles_out_after_each_boundary():

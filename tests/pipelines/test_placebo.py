@@ -147,3 +147,18 @@ def test_the_default_parameters_name_a_place_for_finished_runs():
     arguments = settings.CONFIG_LOADER_ARGS | {"default_run_env": "base"}
     tree = OmegaConfigLoader(str(PROJECT / "conf"), **arguments)["parameters"]
     assert Parameters.model_validate(tree).placebo.folder.endswith("08_reporting/_placebo")
+
+
+def test_an_ensemble_is_certified_with_its_members_and_models_are_tuned_anew_in_each_world(market):
+    models = {
+        "ridge": {"adapter": "sklearn"},
+        "up": {"adapter": "sklearn", "task": "classification"},
+        "left_out": {"adapter": "sklearn"},
+        "both": {"adapter": "ensemble", "members": ["ridge", "up"]},
+    }
+    tuning = {"enabled": True, "models": "ridge left_out", "trials": 2, "folds": 2}
+    tree = TREE | {"models": models, "tuning": tuning}
+    asked = TREE["placebo"] | {"models": "both", "markets": 1, "rotations": 1, "folder": None}
+    found = certify_placebo(*market, tree | {"placebo": asked})
+    assert found["models"] == ["ridge", "up", "both"]
+    assert [part["runs"] for part in found["worlds"].values()] == [1, 1]

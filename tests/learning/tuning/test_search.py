@@ -161,8 +161,9 @@ class _Fixed:
 
 def test_an_option_of_a_block_is_named_by_its_path():
     options = parse_model_options({"adapter": "stable_baselines3", "env": {"window": 3}})
-    drawn = with_drawn(options, {"env.reward_scale": 7.0} if hasattr(options.env, "reward_scale") else {}, "ppo")
-    assert drawn.env.window == 3
+    drawn = with_drawn(options, {"env.fee": 0.005, "gamma": 0.8}, "ppo")
+    assert (drawn.env.fee, drawn.env.window, drawn.gamma) == (0.005, 3, 0.8)
+    assert "slippage" not in drawn.env.model_fields_set, "what nobody named is still taken from the backtest"
 
 
 def test_a_value_that_the_model_cannot_take_is_an_error_that_names_the_space():
