@@ -300,6 +300,11 @@ def test_a_tuned_model_is_trained_with_the_options_that_were_chosen_and_its_tria
     for figure in ("slice_figure", "option_figure"):
         assert json.loads(only_version(data, f"08_reporting/ridge/{figure}.json").read_text())["data"]
     assert list((data / "06_models" / "_studies").glob("ridge-*.log"))
+    gain = json.loads(only_version(data, "08_reporting/ridge/tuning_gain.json").read_text())
+    first, last = (
+        json.loads(stored(data)["08_reporting/ridge/metrics.json"][at].read_text())["rank_ic"] for at in (0, -1)
+    )
+    assert (gain["configured"], gain["tuned"]) == (pytest.approx(first), pytest.approx(last))
 
 
 def test_paths_of_cross_validation_say_that_they_are_no_track_record(data):

@@ -89,8 +89,14 @@ def cross_validated() -> list[str]:
 
 def is_tuned(model: str) -> bool:
     """Whether a model's options are chosen by trial before it is trained."""
-    tuning = check_parameters(_configuration()).tuning
-    return tuning.enabled and (tuning.models is None or model in tuning.models)
+    parameters = check_parameters(_configuration())
+    tuning, made = parameters.tuning, parameters.models[model].adapter == "ensemble"
+    return tuning.enabled and not made and (tuning.models is None or model in tuning.models)
+
+
+def is_compared(model: str) -> bool:
+    """Whether a tuned model is also walked forward with the options that it had before."""
+    return is_tuned(model) and check_parameters(_configuration()).tuning.compare
 
 
 def scores_features() -> bool:

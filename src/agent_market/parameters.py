@@ -182,7 +182,7 @@ CHANGE_NOTHING = {
     "mining": True,
     "placebo": True,
     "cross_validation": True,
-    "tuning": {"storage"},
+    "tuning": {"storage", "compare"},
     "selection": True,
     "tracking": True,
     "features": {"append", "threads"},

@@ -1,17 +1,58 @@
-"""Pictures of a study: how well each value of each option did, and which options matter."""
+"""What a study of options brought, and its pictures: how well each value of each option did, which options matter."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from agent_market.evaluation.drawing import GREY, OKABE_ITO, finish
+from agent_market.evaluation.jsonable import to_jsonable
+from agent_market.evaluation.prediction import ic_series
+from agent_market.evaluation.significance import mean_interval, overlap_lags
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 NO_OPTION = {"trial", "value", "pruned"}
+
+
+def tuning_gain(
+    model: str,
+    tuned: pd.DataFrame,
+    configured: pd.DataFrame,
+    labels: pd.DataFrame,
+    *,
+    horizon: int,
+    trials: int,
+) -> dict[str, Any]:
+    """RankIC in the test windows of predictions with `tuned` and with `configured` options, and their difference.
+
+    JSON-ready: model, trials, configured, tuned, gain, gain_low, gain_high; the interval of the mean difference of
+    dates is of 95 % and allows for overlapping labels.
+    """
+    series = [ic_series(table, labels, horizon).set_index("date")["rank_ic"] for table in (tuned, configured)]
+    difference = (series[0] - series[1]).dropna().to_numpy()
+    gain = mean_interval(difference, overlap_lags(horizon, len(difference)))
+    found = {"model": model, "trials": trials, "configured": series[1].mean(), "tuned": series[0].mean()}
+    return to_jsonable(found | {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high})
+
+
+def tuning_sentence(gain: Mapping[str, Any]) -> str:
+    """What tuning brought, in words: a gain is one only where its whole interval lies above zero."""
+    low, high = gain["gain_low"], gain["gain_high"]
+    said = f"{gain['tuned']:+.4f} with tuned and {gain['configured']:+.4f} with the configured options"
+    if low is None:
+        return (
+            f"Tuning {gain['model']} in {gain['trials']} trials: a RankIC of {said}; too few dates to tell them apart."
+        )
+    told = "beat" if low > 0 else "did worse than" if high < 0 else "did not beat"
+    return (
+        f"The tuned options of {gain['model']} ({gain['trials']} trials, chosen before all test windows) {told} the "
+        f"configured ones in the test windows: a RankIC of {said}, a difference of {gain['gain']:+.4f} "
+        f"[{low:+.4f}, {high:+.4f}]."
+    )
 
 
 def slice_figure(trials: pd.DataFrame, *, objective: str) -> go.Figure:

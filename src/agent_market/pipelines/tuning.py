@@ -10,13 +10,13 @@ from kedro.pipeline import Node
 
 from agent_market import trading
 from agent_market.adapters import get_adapter, kind_of
-from agent_market.configured import is_tuned
+from agent_market.configured import is_compared, is_tuned
 from agent_market.evaluation import daily_returns, ic_series, prediction_metrics
 from agent_market.evaluation.metrics import periods_per_year
-from agent_market.evaluation.trials import option_importance_figure, slice_figure
+from agent_market.evaluation.trials import option_importance_figure, slice_figure, tuning_gain, tuning_sentence
 from agent_market.learning.folds import FoldOptions
 from agent_market.learning.tuning import TuningOptions, tune
-from agent_market.learning.walk_forward import TrainingOptions
+from agent_market.learning.walk_forward import TrainingOptions, walk_forward
 from agent_market.market.options import MarketOptions
 from agent_market.pipelines.options import AnyModelOptions, as_traded
 from agent_market.trading.options import BacktestOptions
@@ -41,7 +41,16 @@ def tuning_nodes(name: str) -> list[Node]:
         ),
         Node(plot_trials, ["trials", "params:tuning"], "slice_figure", name="plot_trials"),
         Node(option_importance_figure, "trial_importance", "option_figure", name="plot_options"),
+        *(_comparison(name) if is_compared(name) else []),
     ]
+
+
+def _comparison(name: str) -> list[Node]:
+    from agent_market.pipelines.training import for_model
+
+    tables = ["features", "factors", "labels", "folds", "candles", "funding_rates", "predictions", "tuned"]
+    parameters = [f"params:{block}" for block in ("options", "training", "market", "backtest")]
+    return [Node(for_model(compare_tuned, name), [*tables, *parameters], "tuning_gain", name="compare")]
 
 
 def tune_model(
@@ -90,6 +99,42 @@ def tune_model(
     )
     log.info("    %s: trial %d of %d chosen", model, found.facts["best_trial"] + 1, found.facts["trials"])
     return found.facts, found.trials, found.importance
+
+
+def compare_tuned(
+    features: pd.DataFrame,
+    factors: dict[str, Any],
+    labels: pd.DataFrame,
+    folds: pd.DataFrame,
+    candles: pd.DataFrame,
+    funding_rates: pd.DataFrame,
+    predictions: pd.DataFrame,
+    tuned: dict[str, Any],
+    options: AnyModelOptions,
+    training: TrainingOptions,
+    market: MarketOptions,
+    backtest: BacktestOptions,
+    model: str = "",
+) -> dict[str, Any]:
+    """What the chosen options brought in the test windows, beside the configured ones walked forward as well."""
+    trades = kind_of(get_adapter(options.root.adapter)) == "position"
+    _, configured = walk_forward(
+        features,
+        factors["factors"],
+        labels,
+        folds,
+        as_traded(options.root, market, backtest) if trades else options.root,
+        training,
+        timeframe=market.timeframe,
+        max_gap=market.max_gap,
+        compat=factors["compat"],
+        name=f"{model} as configured",
+        candles=candles if trades else None,
+        funding=funding_rates if trades and market.trading_mode == "futures" else None,
+    )
+    gain = tuning_gain(model, predictions, configured, labels, horizon=training.horizon, trials=tuned["trials"])
+    log.info("    %s", tuning_sentence(gain))
+    return gain
 
 
 def plot_trials(trials: pd.DataFrame, tuning: TuningOptions) -> go.Figure:

@@ -101,6 +101,10 @@ class TuningOptions(Options):
         "median", description="median: a trial ends after an inner fold in which it is worse than the median of others"
     )
     warm_up: int = Field(5, ge=0, description="trials that are never pruned")
+    compare: bool = Field(
+        True,
+        description="walk the configured options forward, too: the report says what tuning brought out of sample",
+    )
     storage: str | None = Field(
         None,
         description="where a study is kept, so that it resumes and processes share it: a folder (journal files) or the "

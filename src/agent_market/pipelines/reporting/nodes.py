@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from agent_market import evaluation
+from agent_market.evaluation.trials import tuning_sentence
 from agent_market.factors.options import FeatureOptions
 from agent_market.learning.labels import LabelOptions
 from agent_market.learning.trained import data_fingerprint
@@ -165,6 +166,7 @@ def describe_run(
     training: TrainingOptions,
     models: dict[str, Any],
     backtest: BacktestOptions,
+    *tuning_gains: dict[str, Any],
 ) -> dict[str, Any]:
     """What was run, on what, and what must be known before its figures are believed; JSON-ready."""
     simulated = market.source == "simulated"
@@ -179,6 +181,7 @@ def describe_run(
         slippage=backtest.slippage,
         engines_agree={model: _engines_agree(engine_comparison).get(model) for model in verdicts},
     )
+    caveats += [tuning_sentence(gain) for gain in tuning_gains]
     parsed = {name: AnyModelOptions.model_validate(block).root for name, block in models.items()}
     facts = {
         "market": {

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from agent_market.configured import all_models, explained_models, models_of
+from agent_market.configured import all_models, explained_models, is_compared, models_of
 from agent_market.pipelines.reporting.figures import (
     plot_equity,
     plot_ic,
@@ -136,6 +136,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "params:training",
                     "params:models",
                     "params:backtest",
+                    *(f"{model}.tuning_gain" for model in models if is_compared(model)),
                 ],
                 "run_facts",
                 name="describe_run",
