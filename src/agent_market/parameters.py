@@ -194,7 +194,8 @@ CHANGE_NOTHING = {
 
 def digest_of(parameters: Parameters, models: Sequence[str]) -> str:
     """A short hash of all that the results of some models depend on beside their candles; equal for equal results."""
-    tree = parameters.model_dump(mode="json", exclude=CHANGE_NOTHING | {"models": True})
+    unused = {"models": True} if parameters.tuning.enabled else {"models": True, "tuning": True}
+    tree = parameters.model_dump(mode="json", exclude=CHANGE_NOTHING | unused)
     tree["models"] = {
         name: parameters.models[name].model_dump(mode="json") for name in sorted(models) if name in parameters.models
     }

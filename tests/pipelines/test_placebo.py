@@ -124,12 +124,15 @@ def test_candles_of_a_folder_are_imitated(market, tmp_path):
 
 def test_the_digest_is_of_what_results_depend_on():
     def digest(certified=("ridge",), **changes):
-        tree = TREE | {name: TREE[name] | block for name, block in changes.items()}
+        tree = TREE | {name: TREE.get(name, {}) | block for name, block in changes.items()}
         return digest_of(Parameters.model_validate(tree), certified)
 
     same = digest()
     assert digest(placebo={"markets": 3}, training={"n_jobs": 2}, backtest={"freqtrade": False}) == same
     assert digest(models={"ppo": {"adapter": "stable_baselines3", "seeds": 2}}) == same
+    assert digest(tuning={"trials": 3}) == same
+    tuned = digest(tuning={"enabled": True, "trials": 3})
+    assert tuned not in (same, digest(tuning={"enabled": True, "trials": 4}))
     others = [digest(backtest={"fee": 0.002}), digest(market={"seed": 4}), digest(certified=("ridge", "ppo"))]
     assert len({same, *others}) == 4
 

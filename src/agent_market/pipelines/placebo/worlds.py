@@ -77,6 +77,7 @@ class Base:
         """The base of a configuration: features, labels and folds are made once, in memory."""
         tree = restricted(copy.deepcopy(parameters), models)
         tree["training"] = tree["training"] | {"n_jobs": 1, "checkpoints": None}
+        tree["tuning"] = tree["tuning"] | {"storage": None, "compare": False}  # studies of worlds are of no further use
         configured = Parameters.model_validate(tree)
         market = {"candles": candles, "funding_rates": funding_rates, "market_snapshot": market_snapshot}
         start = START | {"factor_library": factor_library}
