@@ -49,6 +49,7 @@ LEARNERS = {
     "ppo": {},
     "ppo, fast": {"profile": "fast"},
     "ppo, imitating": {"imitate": 5},
+    "ppo, one seed, imitating": {"seeds": 1, "imitate": 5},
     "ppo, gamma 0.99": {"gamma": 0.99, "gae_lambda": 0.95},
     "ppo, library's defaults": {"n_envs": 8, "n_steps": 2048, "batch_size": 64, "gamma": 0.99, "gae_lambda": 0.95},
     "ppo, one seed": {"seeds": 1},
@@ -215,13 +216,14 @@ def show(rows: list[dict]) -> None:
 
 
 def show_differences(learned: pd.DataFrame) -> None:
-    """What each way earned more than ppo on the same markets, with an interval of 95 % by Student's t."""
+    """What imitation earned more on the same markets, with an interval of 95 % by Student's t."""
     table = learned.pivot_table(index="seed", columns="name", values="policy")
-    for name in table.columns.drop("ppo", errors="ignore") if "ppo" in table else ():
-        more = (table[name] - table["ppo"]).dropna()
+    for name in table.filter(like=", imitating"):
+        without = name.removesuffix(", imitating")
+        more = (table[name] - table[without]).dropna() if without in table else []
         if len(more) > 1:
             low, high = stats.t.interval(0.95, len(more) - 1, more.mean(), stats.sem(more))
-            print(f"{name} minus ppo: {more.mean():+.3f} ({low:+.3f} to {high:+.3f}), {len(more)} markets")
+            print(f"{name} minus {without}: {more.mean():+.3f} ({low:+.3f} to {high:+.3f}), {len(more)} markets")
 
 
 if __name__ == "__main__":
