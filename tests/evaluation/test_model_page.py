@@ -135,6 +135,20 @@ def test_a_policy_shows_what_it_does_and_has_no_calibration(small_run):
     np.testing.assert_allclose(np.sum([trace.y for trace in mix.data], axis=0), 100.0, rtol=1e-5)
 
 
+def test_an_ensemble_shows_its_members_and_a_tuned_model_its_trials(small_run):
+    members = {
+        "ridge": {"weight": 0.75, "ic_before": 0.05, "ic": 0.03},
+        "lstm": {"weight": 0.25, "ic_before": 0.1, "ic": 0.0},
+    }
+    drawn = small_run.figures["ic_decay"]
+    results = results_of(small_run, "ridge", members=members, slice_figure=drawn, option_figure=drawn)
+    sections = {section.title: section for section in model_sections(results)}
+    assert sections["Members"].tables[0].data.to_dict("records")[1] == {
+        "member": "lstm", "weight": 0.25, "ic_before": 0.1, "ic": 0.0,
+    }  # fmt: skip
+    assert list(sections["Tuning"].figures) == ["Trials by option", "Options that matter"]
+
+
 def test_doubts_name_what_speaks_against_the_claim(small_run):
     verdict = small_run.verdicts["ridge"] | {"beta": 0.8}
     results = results_of(small_run, "ridge", verdict=verdict)

@@ -14,7 +14,7 @@ import pytest
 from agent_market.datasets import ReportDataset
 from agent_market.errors import DataError
 from agent_market.evaluation import build_feedback, build_leaderboard, monthly_figure, render_report, run_caveats
-from agent_market.evaluation.formatting import flatten, format_interval, format_probability, format_value
+from agent_market.evaluation.formatting import flatten, format_interval, format_probability, format_value, table_cells
 from agent_market.evaluation.sections import Section, Table, page_names
 
 RUN = {
@@ -287,6 +287,14 @@ def test_caveats_depend_on_what_was_run(small_run):
     short = " ".join(run_caveats(verdicts={}, n_pairs=1, days=90))
     assert "90 daily returns" in short
     assert "With 1 pair " in short
+
+
+def test_the_numbers_of_a_column_have_the_same_decimals():
+    table = pd.DataFrame(
+        {"a": [1.5, -2.0, np.nan], "b": [0.0123456789, 1.0, 2.0], "c": [1, 20, 3], "d": [1e-9, 1.0, 2.0]}
+    )
+    columns = [[row[at]["text"] for row in table_cells(table)["rows"]] for at in range(4)]
+    assert columns == [["1.5", "−2.0", "–"], ["0.0123457", "1", "2"], ["1", "20", "3"], ["1e−09", "1", "2"]]
 
 
 def test_numbers_are_written_for_people():

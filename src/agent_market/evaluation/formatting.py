@@ -98,12 +98,26 @@ def _with_interval(row: pd.Series, name: str) -> str:
 def table_cells(table: pd.DataFrame) -> dict[str, Any]:
     """Any table as titles and rows of text, numbers marked for aligning."""
     numeric = [pd.api.types.is_numeric_dtype(table[name]) for name in table.columns]
+    columns = [_column_texts(table.iloc[:, at]) for at in range(table.shape[1])]
     rows = [
-        [{"text": format_value(v), "numeric": n} for v, n in zip(row, numeric, strict=True)]
-        for row in table.itertuples(index=False, name=None)
+        [{"text": text, "numeric": n} for text, n in zip(row, numeric, strict=True)]
+        for row in zip(*columns, strict=True)
     ]
     titles = [{"text": str(n).replace("_", " "), "numeric": k} for n, k in zip(table.columns, numeric, strict=True)]
     return {"titles": titles, "rows": rows}
+
+
+def _column_texts(column: pd.Series) -> list[str]:
+    """The cells of a column; floats that need four decimals or fewer have the same number of them."""
+    texts = [format_value(value) for value in column]
+    if not pd.api.types.is_float_dtype(column):
+        return texts
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    if decimals > 4 or any("e" in text for text in texts):
+        return texts
+    return [
+        text if text == MISSING else _signed(f"{value:.{decimals}f}") for text, value in zip(texts, column, strict=True)
+    ]
 
 
 def flatten(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,7 +1,7 @@
 """All that the page of one model shows below its claim."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -39,13 +39,17 @@ from agent_market.evaluation.sections import Section, Table
 from agent_market.evaluation.sharpe import expected_best_sharpe
 from agent_market.evaluation.significance import stationary_bootstrap
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 
 @dataclass(frozen=True)
 class ModelResults:
     """What one model left behind; tables are of this model alone. What it does not have is None.
 
     `gross_equity` is that of the same positions without costs, `benchmark` buy-and-hold's, and `trials` how many
-    configurations were tried in all, those of other models included.
+    configurations were tried in all, those of other models included. `members` are those of an ensemble with their
+    weight and IC, and the figures those of a tuning study.
     """
 
     name: str
@@ -69,12 +73,16 @@ class ModelResults:
     prediction_drift: pd.DataFrame | None = None
     learning_curve: pd.DataFrame | None = None
     trials: int = 1
+    members: dict[str, dict[str, float]] | None = None
+    slice_figure: "go.Figure | None" = None
+    option_figure: "go.Figure | None" = None
 
 
 def model_sections(results: ModelResults) -> list[Section]:
     """The parts of a model's page, in their order; a part without anything to show is left out."""
     parts = [_account(results), _luck(results), _predictions(results), _places(results), _trades(results)]
-    parts += [_costs(results), _attribution(results), _drift(results), _learning(results)]
+    parts += [_costs(results), _members(results), _attribution(results), _drift(results), _learning(results)]
+    parts += [_tuning(results)]
     return [part for part in parts if part is not None]
 
 
@@ -174,12 +182,13 @@ def _places(results: ModelResults) -> Section:
 def _trades(results: ModelResults) -> Section | None:
     if not len(results.trades):
         return None
+    money = "Net of costs; profit in the stake currency, mean profit as share of the stake."
     return Section(
         "Trades",
         figures={"Profit against time held": trade_figure(results.trades)},
         tables=[
-            Table(trade_table(results.trades, "exit_reason"), "By exit reason", "Net of costs."),
-            Table(trade_table(results.trades, "pair"), "By pair", "Net of costs."),
+            Table(trade_table(results.trades, "exit_reason"), "By exit reason", money),
+            Table(trade_table(results.trades, "pair"), "By pair", money),
         ],
     )
 
@@ -189,6 +198,24 @@ def _costs(results: ModelResults) -> Section | None:
         return None
     note = "The same positions, traded at 0 to 3 times the assumed fee and slippage, each in a backtest of its own."
     return Section("Costs", figures={"What costs do": cost_figure(results.cost_curve)}, notes={"What costs do": note})
+
+
+def _members(results: ModelResults) -> Section | None:
+    if not results.members:
+        return None
+    table = pd.DataFrame.from_dict(results.members, orient="index").rename_axis("member").reset_index()
+    note = (
+        "Mean weight over folds, the IC on the validation rows that the weights rest on, and the one in the test "
+        "windows: how much those rows flatter a member."
+    )
+    return Section("Members", tables=[Table(table.round(4), "What the ensemble is made of", note)])
+
+
+def _tuning(results: ModelResults) -> Section | None:
+    drawn = {"Trials by option": results.slice_figure, "Options that matter": results.option_figure}
+    figures = {name: figure for name, figure in drawn.items() if figure is not None}
+    text = ["Scores are of inner folds within the first training window; no test window was looked at."]
+    return Section("Tuning", text, figures) if figures else None
 
 
 def _attribution(results: ModelResults) -> Section | None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from agent_market import evaluation
 from agent_market.learning.walk_forward import TrainingOptions
@@ -35,6 +36,8 @@ def fill_page(
     feature_drift: pd.DataFrame | None = None,
     prediction_drift: pd.DataFrame | None = None,
     learning_curve: pd.DataFrame | None = None,
+    slice_figure: go.Figure | None = None,
+    option_figure: go.Figure | None = None,
     model: str = "",
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """One model's figures by pair, hour and regime, and what its page shows: figures, tables and doubts."""
@@ -63,6 +66,9 @@ def fill_page(
         feature_drift=feature_drift,
         prediction_drift=prediction_drift,
         learning_curve=learning_curve,
+        members=metrics.get("members"),
+        slice_figure=slice_figure,
+        option_figure=option_figure,
     )
     sections, doubts = evaluation.model_sections(results), evaluation.model_doubts(results, metrics)
     return slices, {"model": model, "sections": evaluation.section_views(sections), "doubts": doubts}

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from agent_market.configured import all_models, explained_models, is_compared, models_of
+from agent_market.configured import all_models, explained_models, is_compared, is_tuned, models_of
 from agent_market.pipelines.reporting.figures import (
     plot_equity,
     plot_ic,
@@ -37,6 +37,8 @@ def page_node(model: str) -> Node:
     if model in explained_models():
         described = ("attribution", "prediction_drift", "learning_curve")
         of_model |= {"feature_drift": "feature_drift"} | {what: f"{model}.{what}" for what in described}
+    if is_tuned(model):
+        of_model |= {what: f"{model}.{what}" for what in ("slice_figure", "option_figure")}
     shared = (
         "labels", "equity", "gross_equity", "trades", "cost_curve", "folds", "verdicts", "significance", "regimes",
     )  # fmt: skip
