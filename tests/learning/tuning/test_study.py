@@ -13,9 +13,9 @@ from agent_market.learning.tuning.journal import is_dead, open_storage, this_pro
 from projects import PROJECT
 
 
-def _process(storage, sampler="tpe", trials=6, pause=0.05):
+def _process(storage, sampler="tpe", trials=6, hang_after=99):
     environment = os.environ | {"PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{PROJECT / 'tests'}"}
-    command = [sys.executable, str(PROJECT / "tests" / "studies.py"), storage, sampler, str(trials), str(pause)]
+    command = [sys.executable, str(PROJECT / "tests" / "studies.py"), storage, sampler, str(trials), str(hang_after)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -31,10 +31,8 @@ def _studies_in(storage):
 @pytest.mark.parametrize("sampler", ["tpe", pytest.param("random", marks=pytest.mark.slow)])
 def test_a_study_that_was_killed_and_resumed_has_the_trials_of_an_undisturbed_one(tmp_path, sampler):
     undisturbed = studies.run(sampler=sampler, trials=14)
-    process = _process(str(tmp_path), sampler, trials=14)
-    ended = 0
-    while ended < 11:  # TPE draws by what it has seen from the 11th trial on
-        ended += process.stdout.readline().startswith("trial")
+    process = _process(str(tmp_path), sampler, trials=14, hang_after=11)
+    assert _numbers_of(process, 11) == list(range(11))  # TPE draws by what it has seen from the 11th trial on
     assert process.stdout.readline() == "scoring\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -58,17 +56,25 @@ def test_a_finished_study_runs_no_trial_again_and_goes_on_when_more_are_asked_fo
     pd.testing.assert_frame_equal(more.trials, studies.run(trials=8).trials)
 
 
-def test_processes_share_the_trials_of_a_study(tmp_path):
-    workers = [_process(str(tmp_path), "random", trials=10, pause=0.1) for _ in range(2)]
-    said = [worker.communicate(timeout=120)[0].splitlines() for worker in workers]
-    assert all(worker.returncode == 0 for worker in workers)
-    ran = [{int(line.split()[1]) for line in lines if line.startswith("trial")} for lines in said]
-    assert ran[0] | ran[1] == set(range(10))
-    assert not ran[0] & ran[1]
-    assert all(ran), "both had something to do"
+def test_processes_share_the_trials_of_a_study_and_take_over_what_a_dead_one_left(tmp_path):
+    slow = _process(str(tmp_path), "random", trials=10, hang_after=3)
+    assert _numbers_of(slow, 3) == [0, 1, 2]
+    assert slow.stdout.readline() == "scoring\n", "it is at its fourth trial, and stays there"
+    fast = _process(str(tmp_path), "random", trials=10)
+    assert _numbers_of(fast, 6) == [4, 5, 6, 7, 8, 9], "while the other one lives, its trial is its own"
+    slow.kill()
+    slow.wait()
+    assert _numbers_of(fast, 1) == [3]
+    assert fast.wait(60) == 0
     shared = studies.run(sampler="random", trials=10, storage=str(tmp_path)).trials
     alone = studies.run(sampler="random", trials=10, pruner="none").trials
     pd.testing.assert_series_equal(shared["alpha"], alone["alpha"])
+
+
+def _numbers_of(process, n):
+    """The next `n` trials that a process says it has ended."""
+    lines = (line for line in process.stdout if line.startswith("trial"))
+    return [int(next(lines).split()[1]) for _ in range(n)]
 
 
 @pytest.mark.slow
