@@ -161,7 +161,7 @@ def print_claims(rows: dict[float, list[dict[str, Any]]]) -> None:
         + " |"
     )
     print("|---|---|" + "---|" * len(rows))
-    for name, claim in CLAIMS.items():
+    for name, claim in ((name, claim) for name, claim in CLAIMS.items() if name != "gate"):  # no policy is among them
         promise = "–" if claim.markets is None else f"{5 * claim.markets:g} %"
         cells = []
         for runs in rows.values():
