@@ -21,9 +21,9 @@ INNER = {
 those that it calls, in other files, when these change."""
 
 PART = {**INNER, "inline": "always"}
-"""For functions called at one place, often: put in there, since a call hands over each field of each array, and since
-what is compiled by itself is optimised once more with its caller. Of large functions that few trades go through it would
-take longer."""
+"""For functions called at one place, often: put in there, since a call hands over each field of each array, and
+since what is compiled by itself is optimised once more with its caller. Of large functions that few trades go through
+it would take longer."""
 
 ENTRY = {"nogil": True, "error_model": "numpy", "boundscheck": False, "cache": True}
 """For functions called from Python: compiled once and kept on disk; a division by 0 gives inf or NaN; no lock of Python
