@@ -8,7 +8,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from kedro.pipeline import Node
 
-from agent_market import trading
 from agent_market.adapters import get_adapter, kind_of
 from agent_market.configured import is_compared, is_tuned
 from agent_market.evaluation import daily_returns, ic_series, prediction_metrics
@@ -19,6 +18,7 @@ from agent_market.learning.tuning import TuningOptions, tune
 from agent_market.learning.walk_forward import TrainingOptions, walk_forward
 from agent_market.market.options import MarketOptions
 from agent_market.pipelines.options import AnyModelOptions, as_traded
+from agent_market.pipelines.trading import trade_predictions
 from agent_market.trading.options import BacktestOptions
 
 log = logging.getLogger(__name__)
@@ -159,18 +159,7 @@ def scorer(
         return prediction_metrics(predictions, labels, horizon=training.horizon, demeaned=False)["logloss"]
 
     def sharpe(predictions: pd.DataFrame, labels: pd.DataFrame, candles: pd.DataFrame | None) -> float:
-        gaps = {"timeframe": market.timeframe, "max_gap": market.max_gap}
-        decided = trading.decide_positions(
-            predictions,
-            backtest.positions,
-            allow_short=market.trading_mode == "futures",
-            candles=candles,
-            trading_days=market.trading_days,
-            **gaps,
-        )
-        signals = trading.signals_of(trading.wait_out_gaps(decided, **gaps))
-        how = {"timeframe": market.timeframe, "trading_mode": market.trading_mode, "funding": funding}
-        account = trading.simulate(candles, signals, markets, backtest, **how)
+        account = trade_predictions(predictions, candles, funding, markets, backtest, market)
         returns = daily_returns(account.equity, starting_balance=backtest.starting_balance)
         deviation = returns.std()
         year = periods_per_year(returns.index, market.trading_days)

@@ -11,6 +11,7 @@ from agent_market.learning.folds import check_out_of_sample
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.parallel import run_parallel
+from agent_market.pipelines.trading import positions_of
 from agent_market.trading.options import BacktestOptions
 from agent_market.trading.signals import signals_of
 from agent_market.trading.trades import as_trades
@@ -24,21 +25,10 @@ def make_positions(
     **predictions: pd.DataFrame,
 ) -> pd.DataFrame:
     """Target position of each model, pair and candle of the test windows, by the configured rule."""
-    gaps = {"timeframe": market.timeframe, "max_gap": market.max_gap}
     tables = []
     for model, table in predictions.items():
         check_out_of_sample(table, folds, name=f"{model}.predictions")
-        allow_short = market.trading_mode == "futures"
-        decided = trading.decide_positions(
-            table,
-            backtest.positions,
-            allow_short=allow_short,
-            candles=candles,
-            trading_days=market.trading_days,
-            **gaps,
-        )
-        waited = trading.wait_out_gaps(decided, **gaps)
-        tables.append(waited.assign(model=model))
+        tables.append(positions_of(table, candles, backtest, market).assign(model=model))
     return pd.concat(tables, ignore_index=True)[["model", "pair", "date", "position"]]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from agent_market import evaluation, trading
+from agent_market import evaluation
 from agent_market.adapters import get_adapter, kind_of
 from agent_market.evaluation import paths as evaluated
 from agent_market.learning import combinatorial
@@ -16,6 +16,7 @@ from agent_market.learning.tuning import TuningOptions
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.pipelines.options import AnyModelOptions, as_traded
+from agent_market.pipelines.trading import trade_predictions
 from agent_market.pipelines.training import reporter
 from agent_market.trading.options import BacktestOptions
 
@@ -69,36 +70,13 @@ def cross_validate_model(
     )
     rows = []
     for path, table in predictions.groupby("path"):
-        account = _trade(table, candles, funding_rates, market_snapshot, backtest, market)
+        account = trade_predictions(table, candles, funding_rates, market_snapshot, backtest, market)
         how = {"starting_balance": backtest.starting_balance, "trading_days": market.trading_days}
         traded = evaluation.trading_metrics(account.equity, account.trades, **how)
         series = evaluation.ic_series(table, labels, training.horizon)
         said = {"ic": series["ic"].mean(), "rank_ic": series["rank_ic"].mean()}
         rows.append({"path": path} | said | {name: traded[name] for name in evaluated.TRADED})
     return predictions, pd.DataFrame(rows).astype(dict.fromkeys([*said, *evaluated.TRADED], float))
-
-
-def _trade(
-    table: pd.DataFrame,
-    candles: pd.DataFrame,
-    funding_rates: pd.DataFrame,
-    market_snapshot: dict[str, Any],
-    backtest: BacktestOptions,
-    market: MarketOptions,
-) -> trading.BacktestResult:
-    """The account that trades one path's predictions from the first candle to the last."""
-    gaps = {"timeframe": market.timeframe, "max_gap": market.max_gap}
-    decided = trading.decide_positions(
-        table,
-        backtest.positions,
-        allow_short=market.trading_mode == "futures",
-        candles=candles,
-        trading_days=market.trading_days,
-        **gaps,
-    )
-    signals = trading.signals_of(trading.wait_out_gaps(decided, **gaps))
-    how = {"timeframe": market.timeframe, "trading_mode": market.trading_mode, "funding": funding_rates}
-    return trading.simulate(candles, signals, market_snapshot, backtest, **how)
 
 
 def measure_paths(**path_metrics: pd.DataFrame) -> pd.DataFrame:
