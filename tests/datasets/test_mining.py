@@ -19,6 +19,55 @@ def test_each_save_adds_a_line(tmp_path):
     assert [record["round"] for record in dataset.load()] == [1, 2]
 
 
+def ledger_of(tmp_path, rounds: int) -> LedgerDataset:
+    dataset = LedgerDataset(filepath=str(tmp_path / "ledger.jsonl"))
+    for number in range(1, rounds + 1):
+        dataset.save(ROUND | {"round": number})
+    return dataset
+
+
+def test_a_round_that_is_gone_on_with_adds_no_second_line(tmp_path):
+    dataset = ledger_of(tmp_path, 2)
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    dataset.save(ROUND)
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+    dataset.save(ROUND | {"trials": ["b"]})
+    assert len(dataset.load()) == 3
+
+
+def test_a_view_of_the_ledger_can_be_pinned(tmp_path):
+    dataset = ledger_of(tmp_path, 3)
+    assert dataset.upto is None
+    dataset.upto = 1
+    assert [record["round"] for record in dataset.load()] == [1]
+    dataset.save(ROUND | {"round": 4})
+    assert [record["round"] for record in dataset.load()] == [1]
+    dataset.upto = 0
+    assert dataset.load() == []
+    dataset.upto = None
+    assert [record["round"] for record in dataset.load()] == [1, 2, 3, 4]
+
+
+def test_a_pinned_view_of_lost_lines_is_an_error(tmp_path):
+    dataset = ledger_of(tmp_path, 2)
+    dataset.upto = 3
+    with pytest.raises(DatasetError, match="2 records found, and the first 3 are asked for"):
+        dataset.load()
+
+
+def test_the_fingerprint_is_of_the_records_that_are_seen(tmp_path):
+    dataset = ledger_of(tmp_path, 2)
+    two = dataset.fingerprint()
+    assert two == ledger_of(tmp_path, 2).fingerprint()
+    dataset.save(ROUND | {"round": 3})
+    assert dataset.fingerprint() != two
+    dataset.upto = 2
+    assert dataset.fingerprint() == two
+    empty = LedgerDataset(filepath=str(tmp_path / "none.jsonl"))
+    dataset.upto = 0
+    assert dataset.fingerprint() == empty.fingerprint() != two
+
+
 @pytest.fixture
 def key(tmp_path, monkeypatch):
     """A dataset of the key, with what is written into credentials.yml."""

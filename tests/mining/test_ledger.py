@@ -33,6 +33,19 @@ def test_lines_are_added_and_read_again(tmp_path):
     assert len(path.read_text().splitlines()) == 2
 
 
+def test_a_record_that_stands_there_is_not_written_again(tmp_path):
+    """As when a run was killed right after its line was written, also if another run has added one since."""
+    path = tmp_path / "ledger.jsonl"
+    append(path, entry(1))
+    append(path, entry(2))
+    before = path.read_bytes()
+    append(path, entry(1))
+    append(path, dict(reversed(entry(2).items())))  # the order of the fields is no difference
+    assert path.read_bytes() == before
+    append(path, entry(2, trials=("a", "c")))  # one field differs: another round
+    assert [record["round"] for record in read_ledger(path)] == [1, 2, 2]
+
+
 @pytest.mark.parametrize("harm", ["change", "remove", "cut", "swap", "insert"])
 def test_a_ledger_that_was_edited_is_an_error(tmp_path, harm):
     path = tmp_path / "ledger.jsonl"

@@ -116,17 +116,28 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line, after checking that the book is whole; two runs at once wait for one another."""
+    """Add one line, after checking that the book is whole; two runs at once wait for one another.
+
+    A record that stands in the book with all its fields is not written a second time: it is of a run that was killed
+    after its line was written, and is gone on with.
+    """
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dict(record), sort_keys=True, ensure_ascii=False, allow_nan=False)
     with FileLock(f"{path}.lock"):
-        read_ledger(path)
+        if json.loads(text) in read_ledger(path):
+            return
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         before = _digest(lines[-1]) if lines else START
         line = json.dumps({"before": before, **record}, sort_keys=True, ensure_ascii=False, allow_nan=False)
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def fingerprint_of(records: Iterable[Mapping[str, Any]]) -> str:
+    """32 hex digits, equal for the same records in the same order."""
+    return _digest(json.dumps(list(records), sort_keys=True, ensure_ascii=False, allow_nan=False))
 
 
 def _digest(line: str) -> str:
