@@ -1,17 +1,25 @@
-"""Run the project as a package: `python -m agent_market` is `kedro run`."""
+"""Run the project as a package: `agent-market`, or `python -m agent_market`, is `kedro run` and the project's commands."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kedro.framework.cli.utils import find_run_command
 from kedro.framework.project import configure_project
 
 
-def main(*args: Any, **kwargs: Any) -> Any:
-    """Entry point of the `agent-market` command."""
-    package = Path(__file__).parent.name
-    configure_project(package)
-    return find_run_command(package)(*args, **kwargs)
+def main(arguments: Sequence[str] | None = None, **kwargs: Any) -> Any:
+    """Entry point of `agent-market`: a command of the project with its arguments; options alone are those of `run`.
+
+    Schedulers that call Python do it Kedro's way: `main(["--env", "test"], standalone_mode=False)`.
+    """
+    configure_project(Path(__file__).parent.name)
+    from agent_market.cli import cli
+
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if not given or (given[0].startswith("-") and given[0] != "--help"):
+        given = ["run", *given]
+    return cli(given, prog_name="agent-market", **kwargs)
 
 
 if __name__ == "__main__":
