@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from packages import PROJECT, Packaged, package
 from projects import stored
 

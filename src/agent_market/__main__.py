@@ -1,4 +1,4 @@
-"""Run the project as a package: `agent-market`, or `python -m agent_market`, is `kedro run` and the project's commands."""
+"""Run the project as a package: `agent-market` and `python -m agent_market` are `kedro run` and its other commands."""
 
 import sys
 from collections.abc import Sequence
