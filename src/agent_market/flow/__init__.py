@@ -1,0 +1,1 @@
+"""The agent flow: rounds of research from one task file, and the runner, lock and archive that it stands on."""
