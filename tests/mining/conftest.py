@@ -4,7 +4,9 @@ import pandas as pd
 import pytest
 
 from agent_market.market import MarketOptions, clean_candles, simulate
+from agent_market.mining.arena import Arena, build_arena
 from agent_market.mining.options import MiningOptions
+from agent_market.mining.segments import cut
 
 SMALL = {
     "arms": {"genetic": 60, "zoo": 10},
@@ -27,6 +29,11 @@ def market(strength: float = 0.0, *, seed: int = 1, n_pairs: int = 6, n_candles:
 def candles_of(options: MarketOptions) -> pd.DataFrame:
     """Its candles."""
     return clean_candles(simulate(options), options)[0]
+
+
+def arena_of(candles: pd.DataFrame, options: MiningOptions) -> Arena:
+    """The arena of its search segment."""
+    return build_arena(candles, cut(candles, options, timeframe="1h").search, options, timeframe="1h")
 
 
 @pytest.fixture(scope="session")

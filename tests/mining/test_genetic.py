@@ -8,19 +8,14 @@ from agent_market.factors import check, rank_key
 from agent_market.factors.checks import unit_of
 from agent_market.factors.expression import parse
 from agent_market.factors.tree import to_text
-from agent_market.mining.arena import build_arena
 from agent_market.mining.genetic import Search
 from agent_market.mining.grammar import Grammar, is_pure, is_tidy, places, put
 from agent_market.mining.segments import cut
 from agent_market.mining.statistics import value_correlations
-from mining.conftest import candles_of, market, small
+from mining.conftest import arena_of, candles_of, market, small
 from panels import scramble_after
 
 GRAMMAR = Grammar((3, 12), (1, 6), True)
-
-
-def arena_of(candles, options):
-    return build_arena(candles, cut(candles, options, timeframe="1h").search, options, timeframe="1h")
 
 
 def test_what_is_drawn_has_units_that_fit():

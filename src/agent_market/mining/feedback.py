@@ -1,8 +1,9 @@
 """What a round gives to the next one, and what may be heard of an earlier run.
 
 What is given out stems from the search segment, and from the gate only whether and why. What is taken in is looked at
-twice: figures of a backtest are told to a language model only if the backtest ended within the search segment. A
-miner that is told how its factors did in the test period is steered by it, and the test is none any more.
+twice: figures of a backtest are told to a language model only if the backtest ended within the search segment, and
+factors are heard of only if they were searched on no later candles. A miner that is told how its factors did in the
+test period is steered by it, and the test is none any more.
 """
 
 import json
@@ -42,15 +43,21 @@ TOLD = {
 
 @dataclass(frozen=True)
 class Heard:
-    """Lines that a prompt may hold, and what was held back, with the reason."""
+    """Lines that a prompt may hold, what was held back, with the reason, and the expressions that the lines name.
+
+    `accepted` are canonical expressions, `rejected` such with their code of `REASONS`; neither has a figure.
+    """
 
     lines: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
 
 
 def build_feedback(
     *,
     round_number: int,
+    search: Segment,
     trials_total: int,
     q_left: float,
     trials: pd.DataFrame,
@@ -66,6 +73,7 @@ def build_feedback(
         "schema_version": SCHEMA_VERSION,
         "kind": KIND,
         "round": round_number,
+        "search": {"until": search.end.isoformat()},
         "trials_total": trials_total,
         "q_left": q_left,
         "arms": dict(arms),
@@ -132,6 +140,8 @@ def older_summary(trades: pd.DataFrame, *, starting_balance: float, max_drawdown
 def read_feedback(path: str | None, search: Segment) -> Heard:
     """What a file of an earlier run may tell: of this pipeline, of reporting (`feedback.json`), or of the older tool.
 
+    A file of this pipeline also names expressions, with reasons.
+
     Raises:
         ParameterError: The file cannot be read, or is none of the three.
     """
@@ -142,7 +152,7 @@ def read_feedback(path: str | None, search: Segment) -> Heard:
     except (OSError, ValueError, RecursionError) as error:
         raise ParameterError(f"mining.feedback: {path} cannot be read: {error}") from None
     if isinstance(content, dict) and content.get("kind") == KIND:
-        return _of_mining(content, search)
+        return heard_of(content, search)
     if isinstance(content, dict) and isinstance(content.get("models"), dict) and "run" in content:
         return _of_reporting(content, search)
     if isinstance(content, dict) and "trades" in content and {"profit_total", "profit_total_pct"} & set(content):
@@ -154,17 +164,24 @@ def read_feedback(path: str | None, search: Segment) -> Heard:
     )
 
 
-def _of_mining(content: Mapping[str, Any], search: Segment) -> Heard:
-    lines = []
-    for row in _objects(content.get("accepted"))[:MAX_ROWS]:
-        lines.append(f"accepted: {_expression(row.get('expression'))}")
-    for row in _objects(content.get("rejected"))[:MAX_ROWS]:
-        reason = row.get("reason")
-        if reason in REASONS:
-            lines.append(f"rejected, {reason}: {_expression(row.get('shape'))}")
+def heard_of(content: Mapping[str, Any], search: Segment) -> Heard:
+    """What a `mining_feedback.json` tells; of its texts only what is an expression or a reason code."""
+    accepted = [_expression(row.get("expression")) for row in _objects(content.get("accepted"))[:MAX_ROWS]]
+    rejected = [
+        (_expression(row.get("shape")), row["reason"])
+        for row in _objects(content.get("rejected"))[:MAX_ROWS]
+        if isinstance(row.get("reason"), str) and row["reason"] in REASONS
+    ]
+    accepted, rejected = [text for text in accepted if text], [row for row in rejected if row[0]]
+    searched = content.get("search")
+    problem = _too_late(searched.get("until") if isinstance(searched, dict) else None, search)
+    late = (f"its factors may not be heard of: the search {problem}",) if problem and (accepted or rejected) else ()
+    if late:
+        accepted, rejected = [], []
     backtest = content.get("backtest")
     told, withheld = _backtest(backtest if isinstance(backtest, dict) else {}, search)
-    return Heard(tuple(line for line in lines if not line.endswith(": ")) + told, withheld)
+    lines = (*(f"accepted: {text}" for text in accepted), *(f"rejected, {why}: {text}" for text, why in rejected))
+    return Heard(lines + told, late + withheld, tuple(accepted), tuple(rejected))
 
 
 def _of_reporting(content: Mapping[str, Any], search: Segment) -> Heard:
@@ -198,15 +215,23 @@ def _backtest(figures: Mapping[str, Any], search: Segment) -> tuple[tuple[str, .
     }
     if not numbers:
         return (), ()
-    until = str(figures.get("until"))
-    is_date = re.match(r"\d{4}-\d{2}-\d{2}", until)  # pandas would read almost anything as some date
-    end = pd.to_datetime(until, utc=True, errors="coerce") if is_date else pd.NaT
-    if pd.isna(end):
-        return (), ("the backtest does not say until when it went: its figures may be of the gate segment",)
-    if end > search.end:
-        return (), (f"the backtest went until {end:%Y-%m-%d}, beyond the search segment ({search.end:%Y-%m-%d})",)
+    problem = _too_late(figures.get("until"), search)
+    if problem:
+        return (), (f"the backtest {problem}",)
     told = (f"backtest, {TOLD[name]}: {value:.4g}" for name, value in numbers.items())
     return tuple(told), ()
+
+
+def _too_late(until: Any, search: Segment) -> str:
+    """What is wrong with a date up to which something saw candles; "" if it lies within the search segment."""
+    text = str(until)
+    is_date = re.match(r"\d{4}-\d{2}-\d{2}", text)  # pandas would read almost anything as some date
+    end = pd.to_datetime(text, utc=True, errors="coerce") if is_date else pd.NaT
+    if pd.isna(end):
+        return "does not say until when it went: what it found may be of the gate segment"
+    if end > search.end:
+        return f"went until {end:%Y-%m-%d}, beyond the search segment ({search.end:%Y-%m-%d})"
+    return ""
 
 
 def _objects(rows: Any) -> list[dict[str, Any]]:

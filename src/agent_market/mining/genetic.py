@@ -2,7 +2,8 @@
 
 Parents are chosen in tournaments by |t| on the search segment less what their size costs, children get parts of
 another parent in the same unit, other windows, or fresh parts. Of those that gain at the same times only the best
-stays strong, so that the population does not become one idea (Koza 1992; Montana 1995 for the types).
+stays strong, so that the population does not become one idea (Koza 1992; Montana 1995 for the types). What earlier
+rounds found turns it to something new (`hearing`).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +15,12 @@ import numpy as np
 from agent_market.errors import FactorError
 from agent_market.factors.checks import check
 from agent_market.factors.expression import parse
-from agent_market.factors.identity import rank_key
+from agent_market.factors.identity import rank_key, shape_key
 from agent_market.factors.tree import Call, ConstantError, Node, Number, size, to_text
 from agent_market.mining.arena import Arena
 from agent_market.mining.candidates import Arm, Candidate, candidate_of
 from agent_market.mining.grammar import Grammar, is_pure, is_tidy, places, put
+from agent_market.mining.hearing import Recalled
 from agent_market.mining.options import MiningOptions
 from agent_market.mining.statistics import block_interval, block_means
 
@@ -27,6 +29,9 @@ CROWDED = 0.9
 
 ALONE = 0.8
 """Least share of dates at which a factor that is to have children says something."""
+
+RECALLED = 0.5
+"""Largest share of the first generation that stems from earlier rounds."""
 
 PATIENCE = 40
 """Generations in a row without a new expression after which the search ends early."""
@@ -40,6 +45,7 @@ class _Lived:
     text: str
     fitness: float
     blocks: np.ndarray  # its gains by block, scaled to size 1
+    is_known: bool = False  # says what an earlier round has said
 
 
 @dataclass
@@ -51,14 +57,20 @@ class Search:
     trials: int
     seed: Sequence[int]
     arm: Arm = "genetic"
+    recalled: Recalled = field(default_factory=Recalled)
     known: dict[str, _Lived] = field(default_factory=dict)  # by rank key
+    taken: np.ndarray | None = None  # (n, n_blocks): gains of the library by block, scaled to size 1
 
     def run(self) -> list[Candidate]:
         """The distinct factors that were tried, `trials` of them unless no more are found."""
         genetic = self.options.genetic
         rng = np.random.default_rng(self.seed)
         grammar = Grammar(genetic.windows, genetic.lags, self.arena.is_cross_section)
-        generation = self._make(genetic.population, lambda: grammar.draw(rng, depth=int(rng.integers(2, 5))))
+        self.taken = self._gains(self.recalled.taken)
+        first = self._from_earlier_rounds(rng, grammar)
+        generation = first + self._make(
+            genetic.population - len(first), lambda: grammar.draw(rng, depth=int(rng.integers(2, 5)))
+        )
         idle = 0
         while len(self.known) < self.trials and idle < PATIENCE:
             before = len(self.known)
@@ -73,6 +85,15 @@ class Search:
             candidate = candidate_of(lived.tree, lived.text, id=f"{self.arm}-{number:05d}", arm=self.arm)
             candidates.append(candidate)
         return candidates
+
+    def _from_earlier_rounds(self, rng: np.random.Generator, grammar: Grammar) -> list[Node]:
+        """Near misses as they are, and variations of what was accepted, which is itself known."""
+        room = int(RECALLED * self.options.genetic.population)
+        sound = (self._sound(lambda tree=tree: tree) for tree in self.recalled.near)
+        first = [tree for tree in sound if tree is not None][:room]
+        for tree in self.recalled.accepted[: room - len(first)]:
+            first += self._make(1, partial(self._mutated, rng, grammar, tree))
+        return first
 
     def _make(self, n: int, draw: Callable[[], Node]) -> list[Node]:
         made: list[Node] = []
@@ -113,18 +134,27 @@ class Search:
         gains = self.arena.gains(list(new.values()))
         means = block_means(gains.by_date, self.options.block)
         for (name, tree), blocks in zip(new.items(), means, strict=True):
-            known = np.isfinite(blocks)
-            t = block_interval(blocks).t if known.mean() >= ALONE else 0.0
+            t = block_interval(blocks).t if np.isfinite(blocks).mean() >= ALONE else 0.0
             t = abs(t) if np.isfinite(t) else 0.0
-            centred = np.where(known, blocks - blocks[known].mean() if known.any() else 0.0, 0.0)
-            length = np.sqrt(centred @ centred)
-            scaled = centred / length if length > 0 else centred
             fitness = t - self.options.genetic.parsimony * size(tree)
-            self.known[name] = _Lived(tree, to_text(tree), fitness, scaled)
+            scaled = _scaled(blocks)
+            self.known[name] = _Lived(tree, to_text(tree), fitness, scaled, self._is_known(tree, scaled))
+
+    def _gains(self, trees: Sequence[Node]) -> np.ndarray | None:
+        if not trees:
+            return None
+        means = block_means(self.arena.gains(trees).by_date, self.options.block)
+        return np.array([_scaled(blocks) for blocks in means])
+
+    def _is_known(self, tree: Node, blocks: np.ndarray) -> bool:
+        """Whether it gains at the times of a factor of the library, or has a shape that was refused as known."""
+        if self.taken is not None and np.abs(self.taken @ blocks).max() >= self.options.gate.max_library:
+            return True
+        return bool(self.recalled.avoided) and shape_key(tree) in self.recalled.avoided
 
     def _niches(self, living: list[_Lived]) -> list[tuple[_Lived, float]]:
-        """The living, best first, with their fitness in company: halved for those whose niche has a better one."""
-        ordered = sorted(living, key=lambda one: (-one.fitness, one.text))
+        """Who may have children, best first, with their fitness in company: halved if their niche has a better one."""
+        ordered = sorted((one for one in living if not one.is_known), key=lambda one: (-one.fitness, one.text))
         heads: list[_Lived] = []
         company = []
         for one in ordered:
@@ -167,3 +197,11 @@ class Search:
         if path and rng.random() < 0.2 and is_pure(part):
             return part  # a part alone: simpler
         return put(tree, path, grammar.like(rng, part, int(rng.integers(1, 4))))
+
+
+def _scaled(blocks: np.ndarray) -> np.ndarray:
+    """Gains by block less their mean, of size 1; what is not known counts as the mean."""
+    known = np.isfinite(blocks)
+    centred = np.where(known, blocks - blocks[known].mean() if known.any() else 0.0, 0.0)
+    length = np.sqrt(centred @ centred)
+    return centred / length if length > 0 else centred

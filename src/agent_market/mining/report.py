@@ -216,7 +216,7 @@ def _run(
         f"Round {number} on this gate segment; it could spend {spent(options.gate.q, number):.4f} of q = "
         f"{options.gate.q:g}, {left:.4f} are left for later rounds. The vault was opened {past.openings} times.",
         f"Factors are judged {judged}, over {options.horizon} candles, in blocks of {options.block} candles.",
-        *(f"Not told to the language model: {reason}." for reason in withheld),
+        *(f"Not heard of mining.feedback: {reason}." for reason in withheld),
     ]
     tables = [Table(dates, "Segments", "Between them lie horizon + 1 candles that belong to none.")]
     if backtest:

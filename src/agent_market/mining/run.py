@@ -9,8 +9,10 @@ import pandas as pd
 from agent_market.factors.expression import Names
 from agent_market.mining.arena import Arena, build_arena
 from agent_market.mining.candidates import Candidate, Reject, check_candidates, deduplicate, parse_candidates
+from agent_market.mining.feedback import Heard
 from agent_market.mining.gate import Judgement, judge
 from agent_market.mining.genetic import Search
+from agent_market.mining.hearing import recall
 from agent_market.mining.ledger import Past
 from agent_market.mining.options import MiningOptions
 from agent_market.mining.scoring import Scored, score
@@ -21,6 +23,7 @@ GENETIC, CONTROL = 1, 2
 """Numbers of the random streams of the two genetic arms."""
 
 NO_PAST = Past(0, frozenset(), frozenset(), 0)
+NOTHING_HEARD = Heard()
 
 Proposer = Callable[[Arena, MiningOptions, int], list[Candidate]]
 """Takes the arena of the search segment, the options and the number of the round."""
@@ -39,13 +42,25 @@ class Mined:
 
 
 def propose(
-    arena: Arena, options: MiningOptions, *, round_number: int = 1, language_model: Proposer | None = None
+    arena: Arena,
+    options: MiningOptions,
+    *,
+    round_number: int = 1,
+    library: Names | None = None,
+    heard: Heard = NOTHING_HEARD,
+    language_model: Proposer | None = None,
 ) -> list[Candidate]:
-    """The candidates of all arms: zoo, genetic, llm, and beside the llm a genetic arm of as many trials as control."""
+    """The candidates of all arms: zoo, genetic, llm, and beside the llm a genetic arm of as many trials as control.
+
+    `library` gives the expressions of accepted factors, `heard` what an earlier run's feedback says. Both genetic arms
+    use them; the language model is told the same, so that the control differs from it in who proposes alone.
+    """
     arms = options.arms
+    recalled = recall(library or {}, heard, is_cross_section=arena.is_cross_section)
     candidates = from_sets(options) if arms.zoo else []
     if arms.genetic:
-        candidates += Search(arena, options, arms.genetic, (options.seed, round_number, GENETIC)).run()
+        seed = (options.seed, round_number, GENETIC)
+        candidates += Search(arena, options, arms.genetic, seed, recalled=recalled).run()
     if arms.llm and language_model is not None:
         asked = language_model(arena, options, round_number)
         candidates += asked
@@ -53,7 +68,7 @@ def propose(
         trials = len({candidate.rank_key for candidate in readable})
         if trials:
             seed = (options.seed, round_number, CONTROL)
-            candidates += Search(arena, options, trials, seed, arm="control").run()
+            candidates += Search(arena, options, trials, seed, arm="control", recalled=recalled).run()
     return candidates
 
 
@@ -64,6 +79,7 @@ def mine(
     timeframe: str,
     max_gap: int = 0,
     library: Names | None = None,
+    heard: Heard = NOTHING_HEARD,
     past: Past = NO_PAST,
     candidates: Sequence[Candidate] | None = None,
     rotate: int = 0,
@@ -80,8 +96,9 @@ def mine(
     if rotate:
         search, gate = rotated(search, rotate), rotated(gate, rotate)
     number = past.rounds + 1
-    proposed = propose(search, options, round_number=number) if candidates is None else list(candidates)
-    parsed, unread = parse_candidates(proposed, library)
+    if candidates is None:
+        candidates = propose(search, options, round_number=number, library=library, heard=heard)
+    parsed, unread = parse_candidates(candidates, library)
     checked, unfit = check_candidates(parsed, options.gate, len(search.pairs), options.cross_section)
     distinct, known = deduplicate(checked, library, past.tested)
     scored, silent = score(distinct, search)

@@ -38,7 +38,7 @@ def propose_candidates(
 ) -> tuple[Rows, dict[str, Any], Rows]:
     """Candidates of all arms, how the language model was asked, and the ledger as it stood before this round.
 
-    Of the candles only the search segment is seen.
+    Of the candles only the search segment is seen. The library and `mining.feedback` turn the search to something new.
     """
     options = mining_options
     bench = Bench(candles, options, market)
@@ -50,7 +50,10 @@ def propose_candidates(
         asked = bench.ask(arena, llm_key, stored_factor_library, round_number)
         return asked.candidates
 
-    candidates = propose(bench.search, options, round_number=past.rounds + 1, language_model=ask)
+    library = names_of(stored_factor_library)
+    candidates = propose(
+        bench.search, options, round_number=past.rounds + 1, library=library, heard=bench.heard, language_model=ask
+    )
     dialogue = {name: value for name, value in asdict(asked).items() if name != "candidates"}
     return [candidate.as_dict() for candidate in candidates], dialogue, mining_ledger
 
@@ -163,10 +166,12 @@ def give_mining_feedback(
     market: MarketOptions,
 ) -> dict[str, Any]:
     """The facts of this round for the next one; no figure of the gate is among them."""
-    past = Bench(candles, mining_options, market).past(mining_ledger_before)
+    bench = Bench(candles, mining_options, market)
+    past = bench.past(mining_ledger_before)
     q, number = mining_options.gate.q, past.rounds + 1
     return build_feedback(
         round_number=number,
+        search=bench.segments.search,
         trials_total=len(past.trials | set(factor_trials["rank_key"])),
         q_left=q - sum(spent(q, earlier) for earlier in range(1, number + 1)),
         trials=factor_trials,
