@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 # One process of tests per processor; ARGS="-n 0" runs them in one.
-SIDE_BY_SIDE := -n auto --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n auto --dist loadscope --no-loadscope-reorder
 
 # Debian and Ubuntu ship venv apart from Python: root (a container) gets it, anyone else is told.
 VENV_PACKAGE := if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
