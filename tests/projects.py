@@ -12,8 +12,13 @@ PROJECT = Path(__file__).parents[1]
 
 def kedro(*arguments: str, data: Path, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
     """`kedro …` in the project, with its datasets below `data`."""
+    return python("-m", "kedro", *arguments, data=data, timeout=timeout, **variables)
+
+
+def python(*arguments: str, data: Path, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`python …` in the project, with its datasets below `data`."""
     environment = _environment(data) | variables
-    command = [sys.executable, "-m", "kedro", *arguments]
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
