@@ -1,6 +1,5 @@
 """Commands of this project; `kedro run` is Kedro's own, but the user's mistakes end in one plain message."""
 
-import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -8,12 +7,9 @@ from typing import Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.io import DatasetError
-from kedro.validation.exceptions import ParameterValidationError
 
-from agent_market.errors import AgentMarketError
-
-USER_ERRORS = (AgentMarketError, DatasetError, ParameterValidationError)
+from agent_market.flow.commands import flow
+from agent_market.words import USER_ERRORS, in_words
 
 
 @click.group(name=__package__)
@@ -27,34 +23,14 @@ def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except USER_ERRORS as error:
-            raise click.ClickException(_in_words(_what_the_user_did(error))) from error
+            raise click.ClickException(in_words(error)) from error
 
     return wrapped
 
 
-def _in_words(error: BaseException) -> str:
-    """What an error says; Kedro's words for a dataset that no run has stored yet are put plainly."""
-    missing = re.match(r"([\w.]+): Did not find any versions for", str(error))
-    if missing is None:
-        return str(error)
-    return (
-        f"{missing[1]} is not stored yet: run the pipeline that makes it first, or together with this one, as in "
-        "`kedro run --pipelines data_engineering,factor_mining` (README.md lists what each pipeline makes)"
-    )
-
-
-def _what_the_user_did(error: BaseException) -> BaseException:
-    """The error behind one that Kedro wrapped: features are computed, and may be refused, while they are saved."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AgentMarketError):
-            return cause
-        cause = cause.__cause__
-    return error
-
-
 run = click.Command("run", params=kedro_run.params, callback=_plainly(kedro_run.callback), help=kedro_run.help)
 cli.add_command(run)
+cli.add_command(flow)
 
 
 @cli.group()

@@ -22,6 +22,8 @@ from agent_market.errors import ParameterError
 from agent_market.parameters import Parameters, known_keys
 
 _loader: "OmegaConfigLoader | _Given | None" = None
+_project: Path | None = None
+_given_by = "--params"
 
 
 class ConfiguredHooks:
@@ -30,8 +32,8 @@ class ConfiguredHooks:
     @hook_impl
     def after_context_created(self, context: Any) -> None:
         """Check all parameters, those of pipelines that do not run included."""
-        global _loader
-        _loader = context.config_loader
+        global _loader, _project
+        _loader, _project = context.config_loader, context.project_path
         check_parameters(_loader)
 
 
@@ -46,12 +48,35 @@ def configured_as(parameters: dict[str, Any]) -> Iterator[None]:
         _loader = before
 
 
+@contextmanager
+def given_by(source: str) -> Iterator[None]:
+    """Within it, errors name this source of the parameters that stand in no file of `conf`."""
+    global _given_by
+    before, _given_by = _given_by, source
+    try:
+        yield
+    finally:
+        _given_by = before
+
+
 class _Given(dict):
     """Parameters that stand in no file, in place of a config loader."""
 
     def __init__(self, parameters: dict[str, Any]) -> None:
         super().__init__(parameters=parameters)
         self.runtime_params = parameters
+
+
+def data_folder() -> Path:
+    """The folder on this machine's disk that holds the datasets, or, if they are elsewhere, what belongs to them."""
+    project = _project or Path.cwd()
+    place = str(configuration()["globals"].get("data", "data"))
+    return project / "data" if "://" in place else project / place
+
+
+def state_folder() -> Path:
+    """The folder of what runs leave for one another: lock, journal, and what each node was made of."""
+    return data_folder() / ".state"
 
 
 def models_of(stage: str) -> list[str]:
@@ -71,7 +96,7 @@ def explained_models() -> list[str]:
 
 def members_of(ensemble: str) -> list[str]:
     """Names of the models that an ensemble is made of."""
-    return list(check_parameters(_configuration()).models[ensemble].members)
+    return list(check_parameters(configuration()).models[ensemble].members)
 
 
 def in_ensembles() -> set[str]:
@@ -81,7 +106,7 @@ def in_ensembles() -> set[str]:
 
 def cross_validated() -> list[str]:
     """Names of the models that combinatorial cross-validation is asked of."""
-    parameters = check_parameters(_configuration())
+    parameters = check_parameters(configuration())
     asked = parameters.cross_validation.models
     single = [name for name, options in parameters.models.items() if options.adapter != "ensemble"]
     return single if asked is None else list(asked)
@@ -89,25 +114,25 @@ def cross_validated() -> list[str]:
 
 def is_tuned(model: str) -> bool:
     """Whether a model's options are chosen by trial before it is trained."""
-    parameters = check_parameters(_configuration())
+    parameters = check_parameters(configuration())
     tuning, made = parameters.tuning, parameters.models[model].adapter == "ensemble"
     return tuning.enabled and not made and (tuning.models is None or model in tuning.models)
 
 
 def is_compared(model: str) -> bool:
     """Whether a tuned model is also walked forward with the options that it had before."""
-    return is_tuned(model) and check_parameters(_configuration()).tuning.compare
+    return is_tuned(model) and check_parameters(configuration()).tuning.compare
 
 
 def scores_features() -> bool:
     """Whether feature_store scores features (`selection.enabled`)."""
-    return check_parameters(_configuration()).selection.enabled
+    return check_parameters(configuration()).selection.enabled
 
 
 def credentials() -> dict[str, Any]:
     """What `credentials.yml` holds, an empty mapping if there is no such file."""
     try:
-        return dict(_configuration()["credentials"])
+        return dict(configuration()["credentials"])
     except MissingConfigException:
         return {}
 
@@ -126,12 +151,13 @@ def check_parameters(loader: "OmegaConfigLoader | _Given") -> Parameters:
 
 
 def _models() -> dict[str, Any]:
-    loader = _configuration()
+    loader = configuration()
     check_parameters(loader)
-    return loader["parameters"]["models"]
+    return {name: block for name, block in loader["parameters"]["models"].items() if block is not None}
 
 
-def _configuration() -> "OmegaConfigLoader | _Given":
+def configuration() -> "OmegaConfigLoader | _Given":
+    """The configuration of the running session, or of the project without one."""
     # A loader that has not read anything yet is an empty, falsy mapping: only None means that there is none.
     loader = _loader
     if loader is None:
@@ -166,7 +192,7 @@ def _without_tags(path: tuple[str, ...], parameters: Any) -> tuple[str, ...]:
 def _place(loader: "OmegaConfigLoader | _Given", path: tuple[str, ...]) -> str:
     """Where a parameter is set: the command line, or the file of the strongest environment that has it."""
     if _holds(loader.runtime_params or {}, path):
-        return "--params" if not isinstance(loader, _Given) else "given"
+        return _given_by if not isinstance(loader, _Given) else "given"
     source = Path(loader.conf_source)
     for env in dict.fromkeys([loader.env or loader.default_run_env, loader.base_env]):
         for file in sorted((source / str(env)).rglob("parameters*/**/*.y*ml")) + sorted(

@@ -23,3 +23,11 @@ class ModelError(AgentMarketError):
 
 class LanguageModelError(AgentMarketError):
     """A language model cannot be asked, or does not answer as it should."""
+
+
+class FlowError(AgentMarketError):
+    """A task file, a run or a step of the agent flow is not as it must be, or did not come to its end."""
+
+
+class BusyError(AgentMarketError):
+    """Another run holds the data."""

@@ -54,6 +54,7 @@ FIXED = {"adapter", "task", "warm_start"}
 
 
 def _parse(block: Any) -> ModelOptions:
+    block = getattr(block, "root", block)  # as a node gets it, in a tree that Kedro has given types
     if isinstance(block, ModelOptions):
         return block
     if not isinstance(block, dict):
@@ -62,6 +63,11 @@ def _parse(block: Any) -> ModelOptions:
         return parse_model_options(block)
     except ParameterError as error:
         raise ValueError(str(error)) from error
+
+
+def _switched_on(models: Any) -> Any:
+    """The blocks that hold something: `catboost: null` leaves out a model that another file configures."""
+    return {name: block for name, block in models.items() if block is not None} if isinstance(models, dict) else models
 
 
 def _model_name(name: str) -> str:
@@ -100,9 +106,10 @@ class Parameters(Options):
     labels: LabelOptions
     folds: FoldOptions
     training: TrainingOptions
-    models: dict[Annotated[str, AfterValidator(_model_name)], Annotated[ModelOptions, BeforeValidator(_parse)]] = Field(
-        min_length=1
-    )
+    models: Annotated[
+        dict[Annotated[str, AfterValidator(_model_name)], Annotated[ModelOptions, BeforeValidator(_parse)]],
+        BeforeValidator(_switched_on),
+    ] = Field(min_length=1)
     backtest: BacktestOptions
     gate: GateOptions = GateOptions()
     selection: SelectionOptions = SelectionOptions()
@@ -154,6 +161,18 @@ class Parameters(Options):
         return tuning
 
 
+def trained_without(parameters: dict[str, Any], left_out: Iterable[str]) -> list[str]:
+    """Names of the configured models that can be trained without some others, and so without ensembles of those."""
+    gone = set(left_out)
+    single = [name for name, block in parameters["models"].items() if block is not None and name not in gone]
+    return [name for name in single if not gone & set(_members_of(parameters["models"][name]))]
+
+
+def _members_of(block: Any) -> Iterable[str]:
+    members = block.get("members", ()) if isinstance(block, dict) else ()
+    return members.replace(",", " ").split() if isinstance(members, str) else members
+
+
 def restricted(parameters: dict[str, Any], models: Sequence[str]) -> dict[str, Any]:
     """The tree of parameters for some of its models only; what other blocks say of the others is left out."""
     tree = parameters | {"models": {name: parameters["models"][name] for name in models}}
@@ -190,6 +209,15 @@ CHANGE_NOTHING = {
     "backtest": {"freqtrade", "freqtrade_runner"},
 }
 """Parameters that results do not depend on."""
+
+
+TECHNICAL: dict[str, Any] = {
+    "features": {"append", "threads"},
+    "placebo": {"n_jobs", "folder"},
+    "training": {"n_jobs", "backend", "checkpoints"},
+    "tuning": {"storage"},
+}
+"""Parameters that say where and how something is computed, and not what: no node is run again for them."""
 
 
 def digest_of(parameters: Parameters, models: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from agent_market.market.datadir import read_datadir
 from agent_market.market.exchange import stored_markets
 from agent_market.market.funding import load_funding
 from agent_market.market.options import MarketOptions
+from agent_market.market.outside import state_of_source
 from agent_market.market.simulated import optimal_expectation, planted_expectation, simulate, simulated_pairs
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "read_datadir",
     "simulate",
     "simulated_pairs",
+    "state_of_source",
     "stored_markets",
 ]

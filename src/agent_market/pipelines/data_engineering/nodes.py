@@ -5,11 +5,13 @@ from typing import Any
 import pandas as pd
 
 from agent_market import market as candle_sources
+from agent_market.flow.outside import reads_outside
 from agent_market.market.options import MarketOptions
 from agent_market.trading.markets import select_markets, snapshot_markets
 from agent_market.trading.options import BacktestOptions
 
 
+@reads_outside(candle_sources.state_of_source)
 def fetch_candles(market: MarketOptions) -> pd.DataFrame:
     """Candles as the source that `market.source` names has them, nothing mended."""
     return candle_sources.load_candles(market)
@@ -20,11 +22,13 @@ def clean_candles(raw_candles: pd.DataFrame, market: MarketOptions) -> tuple[pd.
     return candle_sources.clean_candles(raw_candles, market)
 
 
+@reads_outside(candle_sources.state_of_source)
 def load_funding(candles: pd.DataFrame, market: MarketOptions) -> pd.DataFrame:
     """What holders of futures pay each other while there are candles; empty for spot."""
     return candle_sources.load_funding(candles, market)
 
 
+@reads_outside(candle_sources.state_of_source)
 def snapshot_market(candles: pd.DataFrame, market: MarketOptions, backtest: BacktestOptions) -> dict[str, Any]:
     """Precision, limits and fees of each pair, so that a backtest can be repeated without the exchange."""
     if market.source == "exchange":

@@ -182,7 +182,7 @@ def describe_run(
         engines_agree={model: _engines_agree(engine_comparison).get(model) for model in verdicts},
     )
     caveats += [tuning_sentence(gain) for gain in tuning_gains]
-    parsed = {name: AnyModelOptions.model_validate(block).root for name, block in models.items()}
+    parsed = {name: AnyModelOptions.model_validate(block).root for name, block in models.items() if block}
     facts = {
         "market": {
             "source": market.source if not simulated else f"simulated, signal strength {strength:g}",

@@ -1,0 +1,75 @@
+"""Removing old runs of flows, and the versions of datasets that no run that is kept refers to."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_market.configured import data_folder, state_folder
+from agent_market.flow.archive import Archive, Run
+from agent_market.flow.records import Records
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Runs, folders of versions, and how many bytes they take on the disk."""
+
+    runs: list[Run]
+    versions: list[Path]
+    size: int
+
+
+def find_garbage(archive: Archive, keep: int) -> Garbage:
+    """What can go if of each name the latest `keep` finished runs stay, and all that did not come to their end since.
+
+    Versions go that these runs made, unless a run that stays refers to them, or they are the newest of their dataset.
+    """
+    kept: list[Run] = []
+    gone: list[Run] = []
+    finished: dict[str, int] = {}
+    for run in archive.all():  # the newest first
+        finished[run.name] = finished.get(run.name, 0) + (run.state == "done")
+        over = finished[run.name] > keep or (run.state != "done" and finished[run.name] >= keep)
+        (gone if over else kept).append(run)
+    made = {version for run in gone for part in run.rounds for version in part.kedro_runs}
+    needed = {version for run in kept for part in run.rounds for version in part.versions.values()}
+    needed |= {part.pins.library for run in kept for part in run.rounds if part.pins}
+    versions = [folder for folder in _versions() if folder.name in made - needed and not _is_newest(folder)]
+    return Garbage(gone, versions, _size([*versions, *(run.folder for run in gone)]))
+
+
+def remove(archive: Archive, garbage: Garbage) -> None:
+    """Take it out; records of what nodes were made of that refer to it go, too."""
+    for run in garbage.runs:
+        archive.remove(run)
+    for folder in garbage.versions:
+        shutil.rmtree(folder)
+    names = {folder.name for folder in garbage.versions}
+    records = Records(state_folder() / "nodes")
+    for record in records.all():
+        if any(made.version in names for made in record.outputs.values()):
+            records.drop(record)
+
+
+def _versions() -> Iterator[Path]:
+    """Folders of versions: of any dataset, `<its name>/<version>/<its name>`."""
+    root = data_folder()
+    for stage in sorted(root.glob("0[1-8]_*")):
+        for path in stage.rglob("*"):
+            if path.is_dir() and (path / path.parent.name).exists() and "T" in path.name:
+                yield path
+
+
+def _is_newest(folder: Path) -> bool:
+    return folder.name == max(path.name for path in folder.parent.iterdir() if path.is_dir())
+
+
+def _size(folders: list[Path]) -> int:
+    """Bytes on the disk that are free when all of these are gone; a file with names elsewhere stays."""
+    names: dict[int, list[int]] = {}
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                found = path.stat()
+                names.setdefault(found.st_ino, [found.st_nlink, found.st_size, 0])[2] += 1
+    return sum(size for links, size, seen in names.values() if seen >= links)
