@@ -213,6 +213,7 @@ CHANGE_NOTHING = {
 
 TECHNICAL: dict[str, Any] = {
     "features": {"append", "threads"},
+    "market": {"download_folder"},
     "placebo": {"n_jobs", "folder"},
     "training": {"n_jobs", "backend", "checkpoints"},
     "tuning": {"storage"},

@@ -66,7 +66,9 @@ def predict(model: "catboost.CatBoost", samples: "Samples") -> np.ndarray:
 
 
 def save(model: "catboost.CatBoost", folder: Path) -> None:
-    """Write `model.cbm`."""
+    """Write `model.cbm`; equal models are equal files."""
+    facts = model.get_metadata()
+    facts["train_finish_time"] = facts["model_guid"] = ""  # a clock and a random number
     model.save_model(str(folder / FILE))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from agent_market.adapters import ModelOptions, Progress
+from agent_market.adapters.skops_file import write_skops
 
 if TYPE_CHECKING:
     import optuna
@@ -47,9 +48,7 @@ def predict(model: Any, samples: "Samples") -> np.ndarray:
 
 def save(model: Any, folder: Path) -> None:
     """Write `model.skops`: no pickle."""
-    import skops.io
-
-    skops.io.dump(model, folder / FILE)
+    write_skops(model, folder / FILE)
 
 
 def load(folder: Path) -> Any:

@@ -9,6 +9,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from agent_market.adapters.skops_file import write_skops
+
 Step = Literal["impute", "clip", "standardize"]
 
 
@@ -41,9 +43,7 @@ def build_preprocessing(steps: tuple[Step, ...]) -> Pipeline | None:
 
 def save_preprocessing(pipeline: Pipeline, path: Path) -> None:
     """Write a fitted pipeline with skops: no pickle."""
-    import skops.io
-
-    skops.io.dump(pipeline, path)
+    write_skops(pipeline, path)
 
 
 def load_preprocessing(path: Path) -> Pipeline:
