@@ -27,7 +27,7 @@ FINISHED: tuple[State, ...] = ("done",)
 
 @dataclass
 class Pins:
-    """What a round of mining sees of earlier ones: so many lines of the ledger, a version of the library, a feedback."""
+    """What a round of mining sees of earlier ones: lines of the ledger, a version of the library, and a feedback."""
 
     ledger: int
     library: str | None

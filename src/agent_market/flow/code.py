@@ -54,7 +54,7 @@ class CodeBook:
         return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
     def reached(self, start: Iterable[Symbol]) -> tuple[set[Symbol], set[str]]:
-        """The project's symbols that those of `start` lead to, themselves included, and top-level names of libraries."""
+        """The project's symbols that those of `start` lead to, with themselves, and top-level names of libraries."""
         todo, own, libraries = list(start), set(), set()
         while todo:
             symbol = todo.pop()

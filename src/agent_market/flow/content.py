@@ -4,6 +4,8 @@ A catalog entry may say how it is to be seen, under `metadata: {cache: …}`:
 
 - `{ignored: true}`: contents do not matter. An input that changes no result, or a file that each run goes on with.
 - `{volatile: [column, …]}`: these columns of a table are measured by a clock, and do not count.
+
+A dataset in a folder may have a method `stand_ins(path)`: by name of file, what counts in place of its content.
 """
 
 import hashlib
@@ -54,7 +56,7 @@ def is_parameter(name: str) -> bool:
 
 
 def content_of_parameter(name: str, value: Any) -> str:
-    """The hash of a block of parameters with its defaults, less what changes no result; of files named, their contents."""
+    """The hash of a block of parameters with its defaults, less what changes no result; files named are read."""
     path = name.removeprefix("params:")
     plain = _all_parameters(value) if name == "parameters" else _plain(value)
     if name == "parameters":
@@ -81,7 +83,7 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def path_of(dataset: AbstractDataset, version: str | None = None) -> str | None:
-    """Where a dataset lies that is kept in files, `version` of it or what `load` would give; None if nothing is there."""
+    """Where a dataset lies that is kept in files, `version` of it or what `load` gives; None if nothing is there."""
     if isinstance(dataset, AbstractVersionedDataset):
         try:
             path = dataset._get_load_path() if version is None else versioned_path(dataset, version)
@@ -109,10 +111,15 @@ def _rules(dataset: AbstractDataset) -> dict[str, Any]:
 
 def _content_of_files(path: str, dataset: AbstractDataset) -> str:
     files = file_system(dataset)
+    stand_ins = dataset.stand_ins(Path(path)) if hasattr(dataset, "stand_ins") else {}
     lines = []
     for file in sorted(files.find(path)):
+        name = file.removeprefix(path).lstrip("/")
+        if name in stand_ins:
+            lines.append(f"{name} {_digest(stand_ins[name])}")
+            continue
         with files.open(file, "rb") as stream:
-            lines.append(f"{file.removeprefix(path)} {hashlib.file_digest(stream, _blake).hexdigest()}")
+            lines.append(f"{name} {hashlib.file_digest(stream, _blake).hexdigest()}")
     return _digest("\n".join(lines).encode())
 
 

@@ -102,8 +102,8 @@ def _market_of(archive: Archive, run: Run, done: Round, *, archived: bool) -> di
             path = path_of(dataset, version)
             if path is None or content_of(name, dataset, version) != done.contents.get(name):
                 raise FlowError(
-                    f"{name} {version}, with which round {done.number} of {run.id} was run, is gone or was changed: the "
-                    "run cannot be repeated"
+                    f"{name} {version}, with which round {done.number} of {run.id} was run, is gone or was changed: "
+                    "the run cannot be repeated"
                 )
             found[name] = Path(path)
     return found

@@ -45,7 +45,8 @@ class Decision:
     """What is to become of a node: `record` if it is unchanged, else the reason why it must run.
 
     `changed` is set where the node is not made of the same as when it last ran; a node may have to run without that,
-    because what it made is gone, or because its inputs are yet to be made. `code`, `inputs` and `fingerprint` say what it is made of now; None where that cannot be known beforehand.
+    because what it made is gone, or because its inputs are yet to be made. `code`, `inputs` and `fingerprint` say what
+    it is made of now; there is no fingerprint where that cannot be known beforehand.
     """
 
     reason: str
@@ -69,10 +70,10 @@ class NodesFailedError(FlowError):
 class CachedRunner(SequentialRunner):
     """Runs, one after the other, the nodes whose code, parameters or inputs are not as they were.
 
-    What a node is made of is asked when its turn comes: a node that runs again and comes to the same output stops there
-    what would follow. An output that was changed by hand, or is gone, is noticed: its node runs again, and what was found
-    in its place is set aside under `.state/damaged`. Outputs of nodes that are not run are taken in the versions in
-    which they were made; where a later version of a dataset exists, they become the newest version again.
+    What a node is made of is asked when its turn comes: a node that runs again and comes to the same output stops
+    there what would follow. An output that was changed by hand, or is gone, is noticed: its node runs again, and what
+    was found in its place is set aside under `.state/damaged`. Outputs of nodes that are not run are taken in the
+    versions in which they were made; where a later version of a dataset exists, they become the newest version again.
 
     Args:
         is_async: as for Kedro's runners.

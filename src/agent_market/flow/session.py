@@ -11,7 +11,6 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from agent_market.configured import given_by
-from agent_market.datasets import OptionalJSONDataset
 from agent_market.errors import FlowError
 from agent_market.flow.archive import Pins
 from agent_market.flow.content import ABSENT, content_of, is_parameter
@@ -92,13 +91,13 @@ def _pipeline(steps: Sequence[str]) -> Pipeline:
 def _check_inputs(setting: Setting, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     for name in sorted(pipeline.inputs()):
         dataset = catalog.get(name, fallback_to_runtime_pattern=True)
-        if is_parameter(name) or isinstance(dataset, OptionalJSONDataset) or content_of(name, dataset) != ABSENT:
+        if is_parameter(name) or getattr(dataset, "OPTIONAL", False) or content_of(name, dataset) != ABSENT:
             continue
         step = next((step for step in STEPS if name in pipelines[step].all_outputs()), None)
         if step is not None:
             needing = next(node.name for node in pipeline.nodes if name in node.inputs)
             raise FlowError(
-                f"{setting.source}: {needing} needs {name}, which is not stored yet; add the step {step}, which makes it"
+                f"{setting.source}: {needing} needs {name}, which is not stored yet; add the step {step}: it makes it"
             )
 
 

@@ -48,17 +48,9 @@ def list_lines(runs: list[Run]) -> Iterator[str]:
     for run in runs:
         tried = [part.trials for part in run.rounds if part.trials is not None]
         accepted = [part.accepted for part in run.rounds if part.accepted is not None]
-        rows.append(
-            (
-                run.id,
-                run.state,
-                f"{sum(part.state == 'done' for part in run.rounds)}/{run.task['rounds']}",
-                str(sum(tried)) if tried else "",
-                str(sum(accepted)) if accepted else "",
-                _minutes(run),
-                run.reason,
-            )  # fmt: skip
-        )
+        rounds = f"{sum(part.state == 'done' for part in run.rounds)}/{run.task['rounds']}"
+        mined = (str(sum(tried)) if tried else "", str(sum(accepted)) if accepted else "")
+        rows.append((run.id, run.state, rounds, *mined, _minutes(run), _short(run.reason)))
     yield from _table(rows)
 
 
