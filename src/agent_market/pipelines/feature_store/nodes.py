@@ -23,11 +23,16 @@ from agent_market.mining.library import names_of
 def select_factors(features: FeatureOptions, factor_library: dict[str, Any] | None) -> dict[str, Any]:
     """What the features are: `factors`, the expression of each in canonical form, and `compat`, the engine's rules.
 
-    Expressions may name factors of the library, `@name`; with `features.mined` all of them are features, too.
+    Expressions may name factors of the library, `@name`; with `features.mined` all of them are features, too, but for
+    those that are among the others already.
     """
     library = names_of(factor_library)
-    own = {**(library if features.mined else {}), **features.factors}
-    factors = load_factors(features.factor_set, own, on_rejected=features.on_rejected, library=library)
+    how = {"on_rejected": features.on_rejected, "library": library}
+    factors = load_factors(features.factor_set, features.factors, **how)
+    if features.mined:
+        there = set(factors.values())
+        mined = {name: expression for name, expression in library.items() if expression not in there}
+        factors = load_factors(features.factor_set, {**mined, **features.factors}, **how)
     return {"factors": factors, "compat": features.compat}
 
 
