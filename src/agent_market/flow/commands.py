@@ -185,6 +185,30 @@ def reproduce_run(run_id: str | None, archived: bool, env: str | None) -> int:
     return 0
 
 
+@flow.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Task file to write; conf/flows/<name>.yml without.")
+@_with_codes
+def import_file(file: Path, output: Path | None) -> None:
+    """Write FILE, an agent_flow_*.json of the older tool, as a task file, and list what has no counterpart."""
+    import yaml
+
+    from agent_market.flow.older import read_older
+    from agent_market.flow.task import parse_task
+
+    imported = read_older(file)
+    parse_task(imported.task, str(file))
+    target = output or Path("conf/flows") / f"{imported.task['name']}.yml"
+    if target.exists():
+        raise FlowError(f"{target} is there already; give another name with --output")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(imported.task, sort_keys=False, allow_unicode=True)
+    target.write_text(f"# Made of {file.name} by kedro flow import.\n{text}", encoding="utf-8")
+    for line in imported.unmatched:
+        click.echo(f"no counterpart: {line}")
+    click.echo(f"{target} is written; look at it, then: kedro flow run {target} --dry-run")
+
+
 @flow.command()
 @click.option("--keep", type=click.IntRange(min=1), help="Finished runs of each name that stay.", default=20)
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
