@@ -13,6 +13,7 @@ in `--store` and not repeated.
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from agent_market.mining.run import NO_PAST, NOTHING_HEARD, Mined, mine, propose
 from agent_market.mining.segments import cut
 from agent_market.mining.statistics import gain_correlations, measure
 
+SEARCHES = ("deaf", "hearing")
 ROUNDS = 3
 HOURS = 8_760
 SAME = 0.5
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("study", choices=["planted", "null", "show"])
     parser.add_argument("--markets", type=int, default=4)
     parser.add_argument("--first-seed", type=int, default=3000)
+    parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=SEARCHES)
     parser.add_argument("--store", type=Path, default=Path("mining_rounds.jsonl"))
     given = parser.parse_args()
     if given.study == "show":
@@ -64,13 +67,13 @@ def main() -> None:
     for seed in range(given.first_seed, given.first_seed + given.markets):
         if (given.study, seed) in done:
             continue
-        for row in one_market(given.study, seed):
+        for row in one_market(given.study, seed, given.searches):
             with given.store.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print({name: value for name, value in row.items() if name != "accepted_texts"}, flush=True)
 
 
-def one_market(study: str, seed: int) -> list[dict]:
+def one_market(study: str, seed: int, searches: Sequence[str] = SEARCHES) -> list[dict]:
     """The rows of one market: one for each round and search."""
     candles = candles_of(study, seed)
     options = OPTIONS.model_copy(update={"seed": seed})
@@ -78,7 +81,7 @@ def one_market(study: str, seed: int) -> list[dict]:
     begun = time.process_time()
     first = mine(candles, options, timeframe="1h")
     rows = []
-    for search in ("deaf", "hearing"):
+    for search in searches:
         library, past, heard, mined = (
             extend({}, *_tables(first), horizon=options.horizon),
             NO_PAST,

@@ -173,7 +173,7 @@ class MiningOptions(Options):
     """The parameters under `mining`."""
 
     horizon: int = Field(12, ge=1, description="candles over which a factor must foretell returns")
-    seed: int = Field(7, ge=0, description="same seed, data, library and ledger: same factors")
+    seed: int = Field(7, ge=0, description="same seed, data, library, feedback and ledger: same factors")
     cross_section: int = Field(
         5, ge=3, description="pairs from which a factor is judged across pairs at each date; below, by pair over time"
     )
