@@ -389,7 +389,7 @@ def test_every_pinned_version_is_for_every_python_that_the_project_is_for():
         metadata = distribution(pinned.name).metadata
         assert pinned.specifier.contains(metadata["Version"].split("+")[0]), f"{line}, installed {metadata['Version']}"
         for version in ("3.11.0", "3.12.0", "3.13.0"):
-            assert SpecifierSet(metadata["Requires-Python"] or "").contains(version), f"{line} is not for {version}"
+            assert SpecifierSet(metadata.get("Requires-Python", "")).contains(version), f"{line} is not for {version}"
 
 
 def test_the_package_runs_as_a_module(tmp_path):
