@@ -17,7 +17,7 @@ def kedro(*arguments: str, data: Path, timeout: float = 600, **variables: str) -
 
 def python(*arguments: str, data: Path, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
     """`python …` in the project, with its datasets below `data`."""
-    environment = _environment(data) | variables
+    environment = run_environment(data) | variables
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=timeout)
 
@@ -25,7 +25,7 @@ def python(*arguments: str, data: Path, timeout: float = 600, **variables: str) 
 def kedro_on_a_terminal(*arguments: str, data: Path) -> str:
     """What a terminal of 160 columns receives from `kedro …`, control sequences of cursor and colour taken out."""
     mine, its = pty.openpty()
-    environment = _environment(data) | {"TERM": "xterm-256color"}
+    environment = run_environment(data) | {"TERM": "xterm-256color"}
     command = [sys.executable, "-m", "kedro", *arguments]
     process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdin=its, stdout=its, stderr=its)
     os.close(its)
@@ -44,7 +44,8 @@ def kedro_on_a_terminal(*arguments: str, data: Path) -> str:
     return said
 
 
-def _environment(data: Path) -> dict[str, str]:
+def run_environment(data: Path) -> dict[str, str]:
+    """The variables of a run that keeps its datasets below `data`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KEDRO_")}
     return clean | {"AGENT_MARKET_DATA": str(data), "KEDRO_DISABLE_TELEMETRY": "1", "COLUMNS": "160"}
 

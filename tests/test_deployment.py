@@ -1,15 +1,15 @@
 """What leaves the repository works without it."""
 
-import json
 import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from packages import PROJECT, Packaged, package
-from projects import stored
+from projects import only_version, stored
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_a_whole_run_and_an_export_to_freqtrade_work_outside_the_repository(pack
     assert run.returncode == 0, run.stdout + run.stderr
     reports = stored(folder / "data")["08_reporting/report"]
     assert (reports[0] / "index.html").exists()
-    comparison = stored(folder / "data")["08_reporting/engine_comparison.json"]
-    assert json.loads(comparison[0].read_text())["identical"], "freqtrade ran, from the installed strategy file"
+    comparison = pd.read_parquet(only_version(folder / "data", "08_reporting/engine_comparison.parquet"))
+    assert (comparison["verdict"] == "equal").all(), "freqtrade ran, with the installed strategy file"
     arguments = ["--model", "lightgbm", "--env", "test", "--output", "user_data"]
     export = packaged.run("freqtrade", "export", *arguments, folder=folder)
     assert export.returncode == 0, export.stdout + export.stderr
@@ -83,7 +83,7 @@ def test_the_archive_of_conf_is_read_as_it_is(packaged, tmp_path):
     run = packaged.run("--env", "test", *source, "--pipelines", "data_engineering,feature_store", folder=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "04_feature/features" in stored(tmp_path / "data")
-    wrong = packaged.run("--env", "test", *source, "--params", "market.seed=no", folder=tmp_path)
+    wrong = packaged.run("--env", "test", *source, "--params", "market.seed=-1", folder=tmp_path)
     assert wrong.returncode == 1
     assert "market.seed" in wrong.stderr
     assert "Traceback" not in wrong.stderr

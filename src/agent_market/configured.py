@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from kedro.config import MissingConfigException, OmegaConfigLoader
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import settings
+from kedro.framework.project import pipelines, settings
 from pydantic import ValidationError
 
 from agent_market.adapters import stage_of
@@ -24,6 +24,7 @@ from agent_market.parameters import Parameters, known_keys
 _loader: "OmegaConfigLoader | _Given | None" = None
 _project: Path | None = None
 _given_by = "--params"
+_built_for: dict[str, Any] | None = None
 
 
 class ConfiguredHooks:
@@ -31,10 +32,19 @@ class ConfiguredHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Check all parameters, those of pipelines that do not run included."""
+        """Check all parameters, those of pipelines that do not run included; build pipelines anew for changed ones."""
         global _loader, _project
         _loader, _project = context.config_loader, context.project_path
         check_parameters(_loader)
+        if _built_for is not None and _built_for != _loader["parameters"]:
+            # A server, or a notebook, has built them for what it was asked before.
+            pipelines.configure(f"{__package__}.pipeline_registry")
+
+
+def remember_what_was_built() -> None:
+    """Note the parameters that the registered pipelines are built for."""
+    global _built_for
+    _built_for = configuration()["parameters"]
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from kedro.framework.project import find_pipelines
 from kedro.pipeline import Pipeline
 
+from agent_market.configured import remember_what_was_built
+
 ON_DEMAND = ("factor_mining", "placebo", "robustness")
 """Pipelines that run only when they are named; each round of factor_mining is counted."""
 
@@ -10,5 +12,6 @@ ON_DEMAND = ("factor_mining", "placebo", "robustness")
 def register_pipelines() -> dict[str, Pipeline]:
     """Pipelines by name."""
     pipelines = find_pipelines(raise_errors=True)
+    remember_what_was_built()
     pipelines["__default__"] = sum(part for name, part in pipelines.items() if name not in ON_DEMAND)
     return pipelines

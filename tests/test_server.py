@@ -1,0 +1,96 @@
+"""Kedro's own HTTP server with this project: docs/scheduling.md."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+
+from projects import PROJECT, python, run_environment, stored
+
+SERVE = """
+from pathlib import Path
+from kedro.framework.startup import bootstrap_project
+from kedro.framework.session.service_session import KedroServiceSession
+from kedro.framework.project import pipelines
+
+bootstrap_project(Path.cwd())
+with KedroServiceSession.create(env="test", serving_mode=True) as session:
+    for parameters in ({}, {"models": {"quick": {"adapter": "lightgbm"}}}, {}, {"tuning": {"enabled": True}}):
+        session.load_context(parameters)
+        names = {node.name for node in pipelines["ml_training"].nodes}
+        print("ml_training.quick.train" in names, any(name.endswith(".tune") for name in names))
+"""
+
+
+def test_a_session_that_serves_builds_the_pipelines_that_each_request_asks_for(tmp_path):
+    run = python("-c", SERVE, data=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == ["False False", "True False", "False False", "False True"]
+
+
+class Server:
+    """`kedro server start` in the test environment, on a free port of this machine."""
+
+    def __init__(self, data: Path) -> None:
+        command = [sys.executable, "-m", "kedro", "server", "start", "--env", "test", "--port", "0"]
+        self._process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env=run_environment(data),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        said = []
+        for line in self._process.stderr:
+            said.append(line)
+            if found := re.search(r"running on (http://127\.0\.0\.1:\d+)", line):
+                self.client = httpx.Client(base_url=found[1], timeout=300)
+                return
+        raise AssertionError("".join(said))
+
+    def run(self, **request) -> dict:
+        answer = self.client.post("/run", json=request)
+        assert answer.status_code == 200
+        return answer.json()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.client.close()
+        self._process.terminate()
+        self._process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_runs_are_asked_for_over_http_and_leave_their_datasets(tmp_path):
+    with Server(tmp_path) as server:
+        assert server.client.get("/health").json()["status"] == "healthy"
+        named = server.client.get("/snapshot").json()
+        assert {"data_engineering", "ml_training"} <= {pipeline["name"] for pipeline in named["pipelines"]}
+
+        first = server.run(pipeline_names=["data_engineering"])
+        assert first["status"] == "success"
+        second = server.run(pipeline_names=["data_engineering"], params={"market": {"n_candles": 1500}})
+        assert second["status"] == "success"
+        candles = stored(tmp_path)["03_primary/candles.parquet"]
+        assert [path.parent.name for path in candles] == [first["run_id"], second["run_id"]]
+        lengths = [pd.read_parquet(path)["date"].nunique() for path in candles]
+        assert lengths == [1800, 1500], "conf/test, then the parameter of the request"
+
+        wrong = server.run(pipeline_names=["data_engineering"], params={"market": {"n_candle": 1500}})
+        assert wrong["status"] == "failure"
+        assert "market.n_candle: unknown key; did you mean n_candles?" in wrong["error"]["message"]
+        assert len(stored(tmp_path)["03_primary/candles.parquet"]) == 2
+
+        assert server.run(pipeline_names=["feature_store"])["status"] == "success"
+        quick = {"quick": {"adapter": "lightgbm", "n_estimators": 5}}
+        asked = {"namespaces": ["ml_training.quick"], "params": {"models": quick}}
+        trained = server.run(pipeline_names=["ml_training"], **asked)
+        assert trained["status"] == "success", trained
+        assert "07_model_output/quick/predictions.parquet" in stored(tmp_path)
