@@ -17,6 +17,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines, settings
 from pydantic import ValidationError
 
+from agent_market import parallel
 from agent_market.adapters import stage_of
 from agent_market.errors import ParameterError
 from agent_market.parameters import Parameters, known_keys
@@ -32,13 +33,26 @@ class ConfiguredHooks:
 
     @hook_impl
     def after_context_created(self, context: Any) -> None:
-        """Check all parameters, those of pipelines that do not run included; build pipelines anew for changed ones."""
+        """Check all parameters, those of pipelines that do not run included, and compute where they say.
+
+        Pipelines are built anew for changed ones.
+        """
         global _loader, _project
         _loader, _project = context.config_loader, context.project_path
-        check_parameters(_loader)
+        parallel.configure(check_parameters(_loader).compute)
         if _built_for is not None and _built_for != _loader["parameters"]:
             # A server, or a notebook, has built them for what it was asked before.
             pipelines.configure(f"{__package__}.pipeline_registry")
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Let the cluster go."""
+        parallel.release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let the cluster go."""
+        parallel.release()
 
 
 def remember_what_was_built() -> None:

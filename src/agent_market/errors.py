@@ -31,3 +31,7 @@ class FlowError(AgentMarketError):
 
 class BusyError(AgentMarketError):
     """Another run holds the data."""
+
+
+class ComputeError(AgentMarketError):
+    """A cluster cannot be reached, has no workers, or workers whose numbers would be others."""

@@ -24,6 +24,7 @@ from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.mining.options import MiningOptions
 from agent_market.options import Options
+from agent_market.parallel import ComputeOptions
 from agent_market.trading.options import BacktestOptions
 
 RESERVED = {
@@ -117,6 +118,7 @@ class Parameters(Options):
     placebo: PlaceboOptions = PlaceboOptions()
     attribution: AttributionOptions = AttributionOptions()
     tracking: TrackingOptions = TrackingOptions()
+    compute: ComputeOptions = ComputeOptions()
     tuning: TuningOptions = TuningOptions()
     cross_validation: CombinatorialOptions = CombinatorialOptions()
 
@@ -205,7 +207,8 @@ CHANGE_NOTHING = {
     "selection": True,
     "tracking": True,
     "features": {"append", "threads"},
-    "training": {"n_jobs", "backend", "checkpoints"},
+    "training": {"n_jobs", "checkpoints"},
+    "compute": True,
     "backtest": {"freqtrade", "freqtrade_runner"},
 }
 """Parameters that results do not depend on."""

@@ -10,6 +10,7 @@ from agent_market.learning.folds import FoldOptions, make_folds
 from agent_market.learning.labels import LabelOptions, build_labels
 from agent_market.learning.samples import FeatureTensor, build_samples
 from agent_market.learning.walk_forward import TrainingOptions, walk_forward
+from agent_market.parallel import ComputeOptions, computing
 from agent_market.schemas import Predictions
 from panels import random_candles, random_features
 
@@ -106,8 +107,11 @@ def test_a_network_s_loss_that_is_no_number_names_model_fold_epoch_and_batch():
 
 
 def test_an_error_in_another_process_names_model_and_fold(descent):
-    training = TrainingOptions(horizon=2, n_jobs=2, backend="loky")
-    with pytest.raises(ModelError, match=r"^model mine, fold \d: the loss is"):
+    training = TrainingOptions(horizon=2, n_jobs=2)
+    with (
+        computing(ComputeOptions(backend="loky")),
+        pytest.raises(ModelError, match=r"^model mine, fold \d: the loss is"),
+    ):
         _run(rate=1e200, epochs=9, training=training)
 
 

@@ -16,6 +16,7 @@ from agent_market.learning.walk_forward import (
     target_column,
     walk_forward,
 )
+from agent_market.parallel import ComputeOptions, computing
 from agent_market.schemas import Predictions
 from agent_market.trading import decide_positions
 from agent_market.trading.options import SignRule
@@ -85,20 +86,21 @@ def test_the_same_seed_gives_the_same_predictions_whatever_the_number_of_jobs(ad
 
 
 def test_processes_give_the_same_predictions_as_threads():
-    threads, processes = (
-        _run("lightgbm", n_estimators=20, training=TrainingOptions(horizon=2, backend=backend, n_jobs=2))[1]
-        for backend in ("threading", "loky")
-    )
-    pd.testing.assert_frame_equal(threads, processes)
+    training = TrainingOptions(horizon=2, n_jobs=2)
+    threads = _run("lightgbm", n_estimators=20, training=training)[1]
+    with computing(ComputeOptions(backend="loky")):
+        processes = _run("lightgbm", n_estimators=20, training=training)[1]
+    pd.testing.assert_frame_equal(threads, processes, check_exact=True)
 
 
 def test_networks_are_the_same_whatever_is_fitted_beside_them():
     import torch
 
     threads = torch.get_num_threads()
-    ways = ({"n_jobs": 1}, {"n_jobs": 3}, {"n_jobs": 2, "backend": "loky"})
     network = {"network": "lstm", "hidden": 4, "lookback": 4, "chunk": 16, "epochs": 2, "seeds": 2}
-    first, *others = (_run("torch", training=TrainingOptions(horizon=2, **way), **network)[1] for way in ways)
+    first, *others = (_run("torch", training=TrainingOptions(horizon=2, n_jobs=jobs), **network)[1] for jobs in (1, 3))
+    with computing(ComputeOptions(backend="loky")):
+        others.append(_run("torch", training=TrainingOptions(horizon=2, n_jobs=2), **network)[1])
     for other in others:
         pd.testing.assert_frame_equal(first, other, check_exact=True)
     assert torch.get_num_threads() == threads

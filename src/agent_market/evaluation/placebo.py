@@ -28,7 +28,9 @@ class PlaceboOptions(Options):
     min_offset: Span = Field("30d", description="the least that features are moved; more where they look back further")
     level: float = Field(0.05, gt=0, lt=0.5, description="chance of any false claim that the report promises")
     seed: int = Field(0, ge=0, description="same seed, same markets and offsets")
-    n_jobs: int = Field(-1, description="runs side by side, each in a process of its own; -1 = one per processor")
+    n_jobs: int = Field(
+        -1, description="runs side by side, each in a process of its own, where compute says; -1 = one per processor"
+    )
     folder: str | None = Field(
         None, description="where finished runs are kept, so that a killed certificate goes on; null = nowhere"
     )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from agent_market import parallel
 from agent_market.errors import FactorError
 from agent_market.factors.engine import compute_factors
 from agent_market.factors.expression import canonical, look_back
@@ -51,8 +52,8 @@ def stream_features(
 
     `candles` are in memory or on disk. `stored` are features of earlier candles: what of them still holds is taken
     over, the rest is computed. `slice_rows` bounds a piece and so the memory. `n_jobs` and `backend` are joblib's
-    (None: the backend of a surrounding `joblib.parallel_config`), `threads` are those of each job. `scratch` is a
-    folder for values on their way.
+    (None: the cluster of `compute`, if there is one, or else the backend of a surrounding `joblib.parallel_config`),
+    `threads` are those of each job. `scratch` is a folder for values on their way.
 
     A factor that is NaN or constant on all rows is a FactorError at the end of the stream, unless `check=False`.
     """
@@ -95,12 +96,10 @@ class FeatureStream:
 
     def for_storage(self) -> Iterator[tuple[str, pd.DataFrame | StoredFiles]]:
         """Yield the same, with stored files that hold kept rows alone as they are."""
-        from joblib import Parallel
-
         spread = _Spread(self.factors)
         with (
             tempfile.TemporaryDirectory(prefix="features-", dir=self.scratch) as scratch,
-            Parallel(self.n_jobs, backend=self.backend, return_as="generator", max_nbytes=None) as pool,
+            parallel.pool(self.n_jobs, self.backend) as pool,
         ):
             for pair, start, values in self._values(pool, _Spool(Path(scratch))):
                 if isinstance(values, StoredFiles):
@@ -112,11 +111,11 @@ class FeatureStream:
         if self.check:
             spread.raise_if_dull()
 
-    def _values(self, pool: Any, spool: "_Spool") -> Iterator[tuple[str, int, np.ndarray | StoredFiles]]:
+    def _values(self, pool: parallel.Pool, spool: "_Spool") -> Iterator[tuple[str, int, np.ndarray | StoredFiles]]:
         """Yield (pair, first row, values of all factors): cross-sections are computed first, into the spool."""
         for piece, values in self._compute(pool, self.planner.of_cross_sections()):
             spool.put(piece, values)
-        for pairs in self._waves(self.source.rows, self.source.rows.__getitem__):
+        for pairs in self._waves(pool, self.source.rows, self.source.rows.__getitem__):
             files = {pair: self._kept_files(pair) for pair in pairs}
             plans = {pair: self.planner.of_pair(pair, begin=len(files[pair])) for pair in pairs}
             for piece, values in self._compute(pool, [piece for whole, _ in plans.values() for piece in whole]):
@@ -138,23 +137,20 @@ class FeatureStream:
             return ()
         return self.stored.first_files(pair, min(self.planner.since(pair, name) for name in self.factors))
 
-    def _compute(self, pool: Any, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Values]]:
-        """Yield (piece, its values), in order, in waves: few results wait to be taken."""
+    def _compute(self, pool: parallel.Pool, pieces: Iterable[Piece]) -> Iterator[tuple[Piece, Values]]:
+        """Yield (piece, its values), in order; from a pool that is not bounded in waves: few results wait then."""
         from joblib import delayed
 
-        for wave in self._waves(pieces, lambda piece: piece.size):
-            tasks = [delayed(_compute_piece)(*self._inputs(piece)) for piece in wave if piece.names]
-            results = iter(pool(tasks))
+        waves = [list(pieces)] if pool.bounded else self._waves(pool, pieces, lambda piece: piece.size)
+        for wave in waves:
+            results = pool(delayed(_compute_piece)(*self._inputs(piece)) for piece in wave if piece.names)
             for piece in wave:
                 yield piece, next(results) if piece.names else {}
             list(results)  # a pool is free for the next wave only when it was asked past its last result
 
-    def _waves(self, items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    def _waves(self, pool: parallel.Pool, items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
         """Cut items into lists that keep all workers busy and are no larger than that takes."""
-        from joblib import effective_n_jobs
-
-        workers = effective_n_jobs(self.n_jobs)
-        wave, total = [], 0
+        workers, wave, total = pool.workers, [], 0
         for item in items:
             wave.append(item)
             total += size(item)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from agent_market import parallel
 from agent_market.adapters import Progress
 
 PAUSE = 0.2  # seconds between two looks
@@ -23,6 +24,33 @@ class Note:
         """Add a line."""
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(progress)) + "\n")
+
+
+@dataclass(frozen=True)
+class Word:
+    """Tells the progress of one fold's fit to `relay_from_cluster`; it can be sent to a worker."""
+
+    topic: str
+    fold: int
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell it, unless something was told just now."""
+        from agent_market.parallel.cluster import say
+
+        words = json.dumps([self.fold, asdict(progress)])
+        say(self.topic, self.fold, words, last=progress.step >= progress.steps)
+
+
+@contextmanager
+def relay_from_cluster(report: Callable[[int, Progress], None]) -> Iterator[Callable[[int], Word]]:
+    """While it lasts, `report` receives (fold, Progress) of what the words that it makes are given, some left out."""
+
+    def receive(words: str) -> None:
+        fold, progress = json.loads(words)
+        report(fold, Progress(**progress))
+
+    with parallel.hearing(receive) as topic:
+        yield lambda fold: Word(topic, fold)
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """A model of every fold, with all that is needed to use it again, elsewhere and later."""
 
-import functools
 import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,14 +195,4 @@ def data_fingerprint(*tables: pd.DataFrame) -> str:
     for table in tables:
         digest.update("\0".join(table.columns).encode())
         digest.update(pd.util.hash_pandas_object(table, index=False, categorize=True).to_numpy().tobytes())
-    return digest.hexdigest()
-
-
-@functools.cache
-def code_fingerprint() -> str:
-    """A short hash of this package's source, equal for equal code."""
-    digest = hashlib.blake2b(digest_size=8)
-    package = Path(__file__).parents[1]
-    for file in sorted(package.rglob("*.py")):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

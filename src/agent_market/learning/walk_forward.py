@@ -18,14 +18,15 @@ from agent_market.learning.checkpoints import CheckpointPlace
 from agent_market.learning.fitting import fit_model, silent
 from agent_market.learning.folds import check_out_of_sample, test_rows
 from agent_market.learning.labels import label_end_column
-from agent_market.learning.relay import relay
+from agent_market.learning.relay import relay, relay_from_cluster
 from agent_market.learning.samples import FeatureTensor, Samples, build_samples, check_aligned
 from agent_market.learning.sampling import bootstrap, every_kth, labelled_rows
-from agent_market.learning.trained import FoldModel, TrainedModel, code_fingerprint, data_fingerprint
+from agent_market.learning.trained import FoldModel, TrainedModel, data_fingerprint
 from agent_market.learning.weights import Weighting, label_uniqueness, sample_weights
 from agent_market.market.execution import ExecutionPrices
 from agent_market.options import Options, Span
-from agent_market.parallel import Backend, run_parallel
+from agent_market.parallel import place_of, run_parallel
+from agent_market.source import code_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,7 @@ class TrainingOptions(Options):
     bootstrap: bool = Field(
         False, description="draw training rows by uniqueness, with replacement, as many as there are independent labels"
     )
-    backend: Backend = Field(
-        "threading", description="joblib backend that fits folds; those of policies always have processes of their own"
-    )
-    n_jobs: int = Field(-1, description="folds fitted side by side; -1 = one per processor")
+    n_jobs: int = Field(-1, description="folds fitted side by side, where compute says; -1 = one per processor")
     checkpoints: Path | None = Field(
         None,
         description="folder where fits of adapters that can resume keep their state until all folds are fitted; "
@@ -131,11 +129,11 @@ def walk_forward(
     if training.checkpoints is not None and resumes(get_adapter(options.adapter)):
         facts = fingerprint | {
             "options": options.model_dump(mode="json"),
-            "training": training.model_dump(mode="json", exclude={"backend", "n_jobs", "checkpoints"}),
+            "training": training.model_dump(mode="json", exclude={"n_jobs", "checkpoints"}),
             "timeframe": timeframe,
             "max_gap": max_gap,
         }
-        task = replace(task, checkpoints=CheckpointPlace.of(training.checkpoints / name, facts))
+        task = replace(task, checkpoints=CheckpointPlace.of(training.checkpoints.absolute() / name, facts))
     each = folds.to_dict("records")
     parts = _fit_in_turn(task, folds, report) if options.warm_start else fit_side_by_side(task, each, report)
     if task.checkpoints is not None:
@@ -177,13 +175,22 @@ def prepare_task(
         ParameterError: There is no such label.
         DataError: Features, labels and candles are not of the same rows.
     """
-    targets = target_columns(labels, options, training)
     tensor = FeatureTensor.from_frame(features, timeframe=timeframe, max_gap=max_gap)
     check_aligned(tensor, labels)
-    used = labels[["pair", "date", *targets, *dict.fromkeys(map(label_end_column, targets))]]
     if candles is not None:
         tensor = replace(tensor, execution=_execution(tensor, candles, funding, timeframe))
-    return Task(name, tensor, used, targets, options, training, timeframe)
+    return with_options(Task(name, tensor, labels, (), options, training, timeframe), labels, options)
+
+
+def with_options(task: Task, labels: pd.DataFrame, options: ModelOptions) -> Task:
+    """The same task with other options of its model; of the labels only what these ask for is kept.
+
+    Raises:
+        ParameterError: There is no such label.
+    """
+    targets = target_columns(labels, options, task.training)
+    used = labels[["pair", "date", *targets, *dict.fromkeys(map(label_end_column, targets))]]
+    return replace(task, labels=used, targets=targets, options=options)
 
 
 def target_column(labels: pd.DataFrame, options: ModelOptions, training: TrainingOptions) -> str:
@@ -266,12 +273,13 @@ def _execution(
 def fit_side_by_side(task: Task, each: list[dict], report: Callable[[int, Progress], None] | None) -> list[tuple]:
     """Model and predictions of each fold, each fitted from nothing."""
     training = task.training
-    alone = len(each) == 1 or training.n_jobs == 1
-    backend = "loky" if wants_processes(get_adapter(task.options.adapter)) and not alone else training.backend
-    if backend == "threading":
+    backend = "loky" if wants_processes(get_adapter(task.options.adapter)) else None
+    place = place_of(backend, training.n_jobs, len(each))
+    if place == "threading":
         fits = [joblib.delayed(fit_and_predict)(task, fold, _of_fold(report, fold["fold"])) for fold in each]
         return run_parallel(fits, n_jobs=training.n_jobs, backend=backend)
-    with relay(report or (lambda fold, progress: None)) as note:
+    relays = relay_from_cluster if place == "dask" else relay
+    with relays(report or (lambda fold, progress: None)) as note:
         fits = [joblib.delayed(fit_and_predict)(task, fold, note(fold["fold"])) for fold in each]
         parts = run_parallel(fits, n_jobs=training.n_jobs, backend=backend)
     for part, predictions in parts:  # what those processes logged, nobody saw

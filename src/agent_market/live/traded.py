@@ -15,9 +15,10 @@ from agent_market.factors import compute_factors
 from agent_market.learning.folds import COLUMNS as FOLD_COLUMNS
 from agent_market.learning.model_folder import load_model, save_model
 from agent_market.learning.samples import FeatureTensor
-from agent_market.learning.trained import TrainedModel, code_fingerprint
+from agent_market.learning.trained import TrainedModel
 from agent_market.market.candles import clean_candles
 from agent_market.market.options import MarketOptions
+from agent_market.source import code_fingerprint
 from agent_market.trading.options import BacktestOptions
 from agent_market.trading.positions import decide_positions, wait_out_gaps
 from agent_market.trading.signals import SIGNALS, signals_of

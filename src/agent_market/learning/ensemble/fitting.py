@@ -14,8 +14,9 @@ from agent_market.learning.ensemble.model import Ensemble, Member, from_nothing
 from agent_market.learning.ensemble.options import Options
 from agent_market.learning.folds import check_out_of_sample
 from agent_market.learning.labels import label_end_column
-from agent_market.learning.trained import FitRecord, FoldModel, TrainedModel, code_fingerprint, data_fingerprint
+from agent_market.learning.trained import FitRecord, FoldModel, TrainedModel, data_fingerprint
 from agent_market.learning.walk_forward import TrainingOptions, target_column
+from agent_market.source import code_fingerprint
 
 KEYS = ["pair", "date", "fold"]
 

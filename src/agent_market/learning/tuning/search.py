@@ -1,22 +1,33 @@
 """Choose a model's options on inner folds of the first fold's training window, and on nothing after it."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import pandas as pd
 from pydantic import ValidationError
 
+from agent_market import parallel
 from agent_market.adapters import ModelOptions, get_adapter, parse_model_options
 from agent_market.errors import ParameterError
 from agent_market.learning.fitting import silent
 from agent_market.learning.folds import inner_folds
 from agent_market.learning.labels import label_end_column
-from agent_market.learning.trained import code_fingerprint, data_fingerprint
+from agent_market.learning.trained import data_fingerprint
 from agent_market.learning.tuning.options import TuningOptions, draw
-from agent_market.learning.walk_forward import TrainingOptions, fit_and_predict, predicted_kind, prepare_task
+from agent_market.learning.walk_forward import (
+    Task,
+    TrainingOptions,
+    fit_and_predict,
+    predicted_kind,
+    prepare_task,
+    with_options,
+)
+from agent_market.source import code_fingerprint
 
 Score = Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame | None], float]
 """How good predictions of an inner test window are, from (predictions, labels, candles), which end with the window."""
@@ -77,19 +88,18 @@ def tune(
         space = tuning.space.get(name)
         return draw(space, trial) if space else get_adapter(options.adapter).suggest(trial)
 
-    def evaluate(drawn: dict[str, Any]) -> Iterator[float]:
-        tried = with_drawn(options, drawn, name)
-        task = prepare_task(name, features, labels, tried, training, **how, **prices)
-        for fold in inner.to_dict("records"):
-            _, predictions = fit_and_predict(task, fold, silent, quiet=True)
-            predictions = predictions.assign(kind=predicted_kind(tried, task.targets[0]))
-            until = fold["test_end"]
-            yield score(predictions, known_by(labels, until), None if candles is None else before(candles, until))
+    shared = prepare_task(name, features, labels, options, training, **how, **prices)
 
+    def folds_of(drawn: dict[str, Any]) -> list[Any]:
+        task = with_options(shared, labels, with_drawn(options, drawn, name))
+        return [joblib.delayed(score_fold)(task, fold, labels, candles, score) for fold in inner.to_dict("records")]
+
+    evaluate = Evaluation(folds_of, len(inner), n_jobs=training.n_jobs)
     study = f"{name}-{_fingerprint(options, training, tuning, name, [features, labels, inner, candles, funding], how)}"
     maximize = tuning.objective != "logloss"
     configured = options.model_dump()
-    tried = run_study(study, suggest, evaluate, tuning, configured, maximize=maximize, report=report)
+    with contextlib.closing(evaluate):
+        tried = run_study(study, suggest, evaluate, tuning, configured, maximize=maximize, report=report)
     whole = [one for one in tried if not one.pruned]
     best = (max if maximize else min)(whole, key=lambda one: one.value)  # the first of equals
     chosen = with_drawn(options, best.options, name)
@@ -107,6 +117,56 @@ def tune(
         "study": study,
     }
     return Tuned(chosen, facts, trials_table(tried), importance_table(tried, maximize=maximize))
+
+
+class Evaluation:
+    """Scores of options, one inner fold after the other; a cluster has begun with those of trials to come, too.
+
+    What is begun early and is then not asked for, because its trial is pruned or was drawn otherwise, is in vain: which
+    scores a trial gets does not depend on it.
+    """
+
+    def __init__(self, folds_of: Callable[[dict[str, Any]], list[Any]], n_folds: int, *, n_jobs: int) -> None:
+        self._folds_of, self._n_folds, self._n_jobs = folds_of, n_folds, n_jobs
+        self._begun: dict[str, list[parallel.Pending]] = {}
+
+    def __call__(self, drawn: dict[str, Any], coming: Iterator[dict[str, Any]]) -> Iterator[float]:
+        """The scores of `drawn`; `coming` are draws of later trials, as far as they are known."""
+        self._begin(drawn)
+        if parallel.on_cluster() and self._n_jobs != 1:
+            enough = 2 * parallel.count_workers(self._n_jobs)
+            while len(self._begun) * self._n_folds < enough and (later := next(coming, None)) is not None:
+                self._begin(later)
+        pending = self._begun.pop(_key(drawn))
+        try:
+            while pending:
+                yield pending.pop(0).result()
+        finally:
+            for unused in pending:
+                unused.cancel()
+
+    def _begin(self, drawn: dict[str, Any]) -> None:
+        if _key(drawn) not in self._begun:
+            self._begun[_key(drawn)] = parallel.begin(self._folds_of(drawn), n_jobs=self._n_jobs)
+
+    def close(self) -> None:
+        """Do without all that was begun in vain."""
+        for unused in (pending for several in self._begun.values() for pending in several):
+            unused.cancel()
+
+
+def score_fold(
+    task: Task, fold: dict[str, Any], labels: pd.DataFrame, candles: pd.DataFrame | None, score: Score
+) -> float:
+    """The score of predictions of one inner fold's test window; of `labels` it sees what is known at its end."""
+    _, predictions = fit_and_predict(task, fold, silent, quiet=True)
+    predictions = predictions.assign(kind=predicted_kind(task.options, task.targets[0]))
+    until = fold["test_end"]
+    return score(predictions, known_by(labels, until), None if candles is None else before(candles, until))
+
+
+def _key(drawn: dict[str, Any]) -> str:
+    return json.dumps(drawn, sort_keys=True, default=str)
 
 
 def before(table: pd.DataFrame, end: pd.Timestamp) -> pd.DataFrame:
@@ -160,7 +220,7 @@ def _fingerprint(
         "code": code_fingerprint(),
         "data": data_fingerprint(*(table for table in tables if table is not None)),
         "options": options.model_dump(mode="json"),
-        "training": training.model_dump(mode="json", exclude={"backend", "n_jobs", "checkpoints"}),
+        "training": training.model_dump(mode="json", exclude={"n_jobs", "checkpoints"}),
         "tuning": tuning.model_dump(mode="json", exclude=unrelated),
         "space": tuning.model_dump(mode="json")["space"].get(name),
         **how,

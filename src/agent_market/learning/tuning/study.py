@@ -27,8 +27,11 @@ UNCLAIMED = timedelta(seconds=10)
 """After so long a trial without an owner was begun by a process that died at once."""
 
 Suggest = Callable[[Any], dict[str, Any]]
-Evaluate = Callable[[dict[str, Any]], Iterator[float]]
-"""Scores of options, one inner fold after the other."""
+Evaluate = Callable[[dict[str, Any], Iterator[dict[str, Any]]], Iterator[float]]
+"""Scores of options, one inner fold after the other; given, too, what later trials draw, as far as that is known."""
+
+FREE_DRAWS = 10
+"""Trials that TPE draws without regard to others: its `n_startup_trials`."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,9 @@ def run_study(
             _give_back(study, alone=alone)
             trial = _claim(study, trials)
         if trial is not None:
-            _run_one(study, trial, sampler, suggest, evaluate)
+            later = _later_slots(study, trial, options, trials)
+            coming = _coming(SlotSampler(options, configured, grid), suggest, later)
+            _run_one(study, trial, sampler, suggest, evaluate, coming)
             report(_tried(study.get_trials(deepcopy=False)[trial.number]))
         elif study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             time.sleep(PAUSE)
@@ -172,7 +177,12 @@ def _claim(study: optuna.Study, trials: int) -> optuna.Trial | None:
 
 
 def _run_one(
-    study: optuna.Study, trial: optuna.Trial, sampler: SlotSampler, suggest: Suggest, evaluate: Evaluate
+    study: optuna.Study,
+    trial: optuna.Trial,
+    sampler: SlotSampler,
+    suggest: Suggest,
+    evaluate: Evaluate,
+    coming: Iterator[dict[str, Any]],
 ) -> None:
     slot = trial.user_attrs[SLOT]
     sampler.begin(slot)
@@ -180,7 +190,7 @@ def _run_one(
         drawn = suggest(trial)
         trial.set_user_attr(OPTIONS, drawn)
         scores: list[float] = []
-        for step, score in enumerate(evaluate(drawn)):
+        for step, score in enumerate(evaluate(drawn, coming)):
             if not np.isfinite(score):
                 raise ModelError(f"{study.study_name}: trial {slot} with {drawn} scored {score}, which is no number")
             scores.append(score)
@@ -194,6 +204,21 @@ def _run_one(
     except Exception:
         study.tell(trial, state=TrialState.FAIL)
         raise
+
+
+def _later_slots(study: optuna.Study, trial: optuna.Trial, options: TuningOptions, trials: int) -> list[int]:
+    """Slots after that of the trial that nobody has taken, and whose draws do not hang on what others score."""
+    taken = {other.user_attrs.get(SLOT) for other in _counting(study)}
+    known = min(trials, FREE_DRAWS) if options.sampler == "tpe" else trials
+    return [slot for slot in range(trial.user_attrs[SLOT] + 1, known) if slot not in taken]
+
+
+def _coming(sampler: SlotSampler, suggest: Suggest, slots: list[int]) -> Iterator[dict[str, Any]]:
+    """What trials in these slots will draw, found out beside the study."""
+    beside = optuna.create_study(sampler=sampler)
+    for slot in slots:
+        sampler.begin(slot)
+        yield suggest(beside.ask())
 
 
 def _give_back(study: optuna.Study, *, alone: bool) -> None:

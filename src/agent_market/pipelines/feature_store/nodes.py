@@ -18,6 +18,7 @@ from agent_market.learning.selection import SelectionOptions
 from agent_market.learning.walk_forward import TrainingOptions
 from agent_market.market.options import MarketOptions
 from agent_market.mining.library import names_of
+from agent_market.parallel import on_cluster
 
 
 def select_factors(features: FeatureOptions, factor_library: dict[str, Any] | None) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def build_features(
         max_gap=market.max_gap,
         stored=stored_features if features.append else None,
         threads=features.threads,
+        n_jobs=-1 if on_cluster() else 1,
     )
 
 

@@ -1,7 +1,6 @@
 """Nodes of placebo."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,12 @@ import joblib
 import pandas as pd
 
 from agent_market.evaluation.placebo import certify
-from agent_market.learning.trained import code_fingerprint, data_fingerprint
+from agent_market.learning.trained import data_fingerprint
 from agent_market.mining.library import names_of
-from agent_market.parallel import run_parallel
+from agent_market.parallel import count_workers, run_parallel
 from agent_market.parameters import Parameters, digest_of
 from agent_market.pipelines.placebo.worlds import Base, certified_models, plan_worlds, run_world
+from agent_market.source import code_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def certify_placebo(
     if rows:
         log.info("    placebo: %d of %d runs were there already", len(rows), len(worlds))
     todo = [world for world in worlds if world not in rows]
-    workers = (os.cpu_count() or 1) if options.n_jobs == -1 else options.n_jobs
+    workers = count_workers(options.n_jobs)
     for start in range(0, len(todo), 2 * workers):
         batch = todo[start : start + 2 * workers]
         calls = [joblib.delayed(run_world)(base, world, store) for world in batch]
@@ -56,4 +56,4 @@ def _folder(root: str | None, facts: dict[str, Any]) -> Path | None:
     """Where runs of these facts are kept: another configuration, other candles or other code have another place."""
     from agent_market.learning.checkpoints import CheckpointPlace
 
-    return None if root is None else Path(root) / CheckpointPlace.of(Path(root), facts).key
+    return None if root is None else Path(root).absolute() / CheckpointPlace.of(Path(root), facts).key
