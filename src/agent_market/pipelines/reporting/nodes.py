@@ -207,7 +207,7 @@ def describe_run(
         },
         "folds": folds.astype({"fold": int}).to_dict("records"),
         "parameters": {
-            "market": market.model_dump(mode="json"),
+            "market": market.model_dump(mode="json", exclude={"download_folder"}),
             "features": features.model_dump(mode="json"),
             "labels": labels.model_dump(mode="json"),
             "training": training.model_dump(mode="json", exclude={"checkpoints"}),
