@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _loader: "OmegaConfigLoader | _Given | None" = None
 _project: Path | None = None
 _given_by = "--params"
 _built_for: dict[str, Any] | None = None
+_kept: tuple[Any, Any, dict[str, Any], Parameters] | None = None
 
 
 class ConfiguredHooks:
@@ -167,33 +169,55 @@ def check_parameters(loader: "OmegaConfigLoader | _Given") -> Parameters:
     Raises:
         ParameterError: One line per wrong parameter: its path, what is wrong, and the file that sets it.
     """
-    try:
-        return Parameters.model_validate(loader["parameters"])
-    except ValidationError as error:
-        lines = [_explain(loader, problem) for problem in error.errors()]
-        raise ParameterError("\n".join(["these parameters are wrong:", *(f"  - {line}" for line in lines)])) from None
+    return _read(loader)[1]
 
 
 def _models() -> dict[str, Any]:
-    loader = configuration()
-    check_parameters(loader)
-    return {name: block for name, block in loader["parameters"]["models"].items() if block is not None}
+    tree, _ = _read(configuration())
+    return {name: block for name, block in tree["models"].items() if block is not None}
+
+
+def _read(loader: "OmegaConfigLoader | _Given") -> tuple[dict[str, Any], Parameters]:
+    """The tree of parameters and the typed blocks; pipelines ask a hundred times, and files are read once."""
+    global _kept
+    state = _state_of(loader)
+    if _kept is None or _kept[0] is not loader or _kept[1] != state:
+        tree = loader["parameters"]
+        try:
+            typed = Parameters.model_validate(tree)
+        except ValidationError as error:
+            lines = [_explain(loader, tree, problem) for problem in error.errors()]
+            message = "\n".join(["these parameters are wrong:", *(f"  - {line}" for line in lines)])
+            raise ParameterError(message) from None
+        _kept = (loader, state, tree, typed)
+    return _kept[2], _kept[3]
+
+
+def _state_of(loader: "OmegaConfigLoader | _Given") -> Any:
+    """What changes when a loader would read other parameters: files, what was given, the place of the data."""
+    if isinstance(loader, _Given):
+        return None
+    files = sorted(Path(loader.conf_source).rglob("*.y*ml")) if Path(loader.conf_source).is_dir() else []
+    stamps = [(str(file), file.stat().st_mtime_ns) for file in files]
+    return stamps, repr(loader.runtime_params), os.environ.get("AGENT_MARKET_DATA")
 
 
 def configuration() -> "OmegaConfigLoader | _Given":
     """The configuration of the running session, or of the project without one."""
     # A loader that has not read anything yet is an empty, falsy mapping: only None means that there is none.
-    loader = _loader
-    if loader is None:
-        loader = OmegaConfigLoader(settings.CONF_SOURCE, env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS)
-    return loader
+    return _loader if _loader is not None else _project_configuration(settings.CONF_SOURCE, os.environ.get("KEDRO_ENV"))
 
 
-def _explain(loader: "OmegaConfigLoader | _Given", problem: Any) -> str:
-    path = _without_tags(tuple(str(part) for part in problem["loc"]), loader["parameters"])
+@lru_cache(maxsize=1)
+def _project_configuration(source: str, env: str | None) -> OmegaConfigLoader:
+    return OmegaConfigLoader(source, env=env, **settings.CONFIG_LOADER_ARGS)
+
+
+def _explain(loader: "OmegaConfigLoader | _Given", tree: dict[str, Any], problem: Any) -> str:
+    path = _without_tags(tuple(str(part) for part in problem["loc"]), tree)
     name, place = ".".join(path), _place(loader, path)
     if problem["type"] == "extra_forbidden":
-        close = get_close_matches(path[-1], known_keys(path[:-1], loader["parameters"]), n=1)
+        close = get_close_matches(path[-1], known_keys(path[:-1], tree), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{name}: unknown key{hint} ({place})"
     value = f", got {problem['input']!r}" if not isinstance(problem["input"], dict) else ""

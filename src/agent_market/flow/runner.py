@@ -267,7 +267,8 @@ class CachedRunner(SequentialRunner):
         for name in node.inputs:
             if is_parameter(name) and name != "parameters":
                 modules += [module for text in texts_in(catalog.load(name)) for module in self._modules(text)]
-        kinds = {type(_dataset(catalog, name)) for name in [*node.inputs, *node.outputs] if not is_parameter(name)}
+        datasets = [_dataset(catalog, name) for name in [*node.inputs, *node.outputs] if not is_parameter(name)]
+        kinds = {type(dataset) for dataset in datasets if not is_ignored(dataset)}
         classes = sorted({f"{kind.__qualname__} {self._book.digest_of_class(kind)}" for kind in kinds})
         return hashlib.blake2b(
             "\n".join([self._book.digest(node.func, *sorted(set(modules))), *classes]).encode(), digest_size=16
