@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kedro.framework.project import PACKAGE_NAME, pipelines
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
@@ -58,7 +58,6 @@ def opened(setting: Setting) -> Iterator[tuple[KedroSession, Any]]:
         with KedroSession.create(env=task.env, runtime_params=task.parameters) as session:
             configured = session.load_context().config_loader["parameters"]
         parameters = _overrides(setting, configured)
-        pipelines.configure(f"{PACKAGE_NAME}.pipeline_registry")  # pipelines follow the parameters
         with KedroSession.create(env=task.env, runtime_params=parameters) as session:
             yield session, session.load_context()
 
