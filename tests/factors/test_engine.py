@@ -148,6 +148,20 @@ def test_the_numbers_do_not_depend_on_blocks_or_threads(compat, monkeypatch):
 
 
 @pytest.mark.parametrize("compat", ["sane", "qlib"])
+def test_the_numbers_do_not_depend_on_how_the_candles_lie_in_memory(compat):
+    fields = ["open", "high", "low", "close", "volume"]
+    candles = random_candles(2, 300).drop(index=range(40, 44)).reset_index(drop=True)
+    candles[fields] = candles[fields].astype(np.float32).astype(np.float64)
+    whole = compute_factors(candles, MIXED, timeframe="1h", compat=compat, check=False)
+    strided = pd.DataFrame(np.ascontiguousarray(candles[fields].to_numpy()), columns=fields, copy=False)
+    assert not strided["close"].to_numpy().flags.c_contiguous
+    for values in (strided, candles[fields].astype(np.float32)):
+        other = pd.concat([candles[["pair", "date"]], values], axis=1).set_index(np.arange(len(candles))[::-1])
+        features = compute_factors(other, MIXED, timeframe="1h", compat=compat, check=False)
+        pd.testing.assert_frame_equal(features, whole, check_exact=True)
+
+
+@pytest.mark.parametrize("compat", ["sane", "qlib"])
 def test_a_recomputed_tail_equals_the_whole_bit_for_bit(compat):
     whole = random_candles(3, 1500, seed=5)
     single = {name: text for name, text in MIXED.items() if name != "cross"}

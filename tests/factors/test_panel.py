@@ -33,11 +33,11 @@ def test_each_candle_stands_at_the_place_of_its_date_among_the_dates_of_all_pair
         stretch = market[(market >= close.index[0]) & (market <= close.index[-1])]
         expected.append(close.reindex(stretch).to_numpy())
     assert np.diff(panel.segments).tolist() == [len(rows) for rows in expected]
-    np.testing.assert_array_equal(panel.field("close"), np.concatenate(expected))
+    np.testing.assert_array_equal(panel.spread(panel.column("close")), np.concatenate(expected))
 
 
 def test_pairs_that_begin_at_the_same_date_with_one_candle_each_have_one_row_each():
     candles = _candles({"A": HOURS[:1], "B": HOURS[:1], "C": HOURS[[0, 3]], "D": HOURS[:2]})
     panel = on_one_calendar(build_panel(candles, "1h", max_gap=0))
     assert panel.segments.tolist() == [0, 1, 2, 5, 7]
-    np.testing.assert_array_equal(panel.field("close"), [1, 2, 3, np.nan, 4, 5, 6])
+    np.testing.assert_array_equal(panel.spread(panel.column("close")), [1, 2, 3, np.nan, 4, 5, 6])

@@ -1,18 +1,19 @@
 """Computes a batch of factors on candles; what several factors have in common is computed once."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from agent_market.errors import FactorError
+from agent_market.factors import memory
 from agent_market.factors.expression import parse
+from agent_market.factors.memory import RunEach
 from agent_market.factors.operators import INTEGERS, LITERALS, MIN_LIVE_PAIRS, OPERATORS
 from agent_market.factors.panel import Panel, build_panel, on_one_calendar
 from agent_market.factors.plan import LOG_FLOAT32, Graph, Rules, build_graph
@@ -25,11 +26,8 @@ _MODULES = {
     "calendar": "agent_market.factors.calendar",
 }
 
-RunEach = Callable[[Callable[[Any], None], Iterable[Any]], Any]
-"""Calls a function with each item and waits for all."""
-
-SHARES = 8
-"""Into how many shares per thread the blocks are dealt: a thread that the machine holds up then takes fewer."""
+PART = 1 << 15
+"""Rows of a whole column that numpy takes at once, so that threads share it and what is between stays in the cache."""
 
 
 def compute_factors(
@@ -64,13 +62,12 @@ def compute_factors(
     if compat == "qlib":
         panel = on_one_calendar(panel, calendar)
     plan = make_plan(tuple(trees.items()), compat, "vwap" in candles.columns)
-    values = np.empty((len(trees), len(candles)), dtype=np.float32)
-    evaluate(plan, panel, values, threads=threads)
+    values = evaluate(plan, panel, threads=threads)
     if check:
         _check_informative(trees, values, panel)
     table = pd.DataFrame(values.T, columns=list(trees), copy=False)
-    table.insert(0, "date", candles["date"].array)
-    table.insert(0, "pair", candles["pair"].array)
+    for name in ("date", "pair"):  # not copied before one of both tables is changed
+        table.insert(0, name, candles[name].set_axis(table.index))
     return table
 
 
@@ -109,45 +106,49 @@ def make_plan(trees: tuple[tuple[str, Node], ...], compat: Rules = "sane", has_v
     return Plan(graph, tuple(programs), by_stage)
 
 
-def evaluate(
-    plan: Plan, panel: Panel, values: np.ndarray, *, threads: int = 1, wanted: np.ndarray | None = None
-) -> None:
-    """Fill `values`, float32 of shape (n_factors, n_candles), with the factors of a plan.
+def evaluate(plan: Plan, panel: Panel, *, threads: int = 1, wanted: np.ndarray | None = None) -> np.ndarray:
+    """The factors of a plan: float32 of shape (n_factors, n_candles).
 
-    `wanted` says to which column of `values` each candle goes, -1 to none; those that are wanted are the last ones of
-    their segments. Without it, all candles are wanted, in order.
+    `wanted` says to which column of the result each candle goes, -1 to none; those that are wanted are the last ones
+    of their segments. Without it, all candles are wanted, in order.
     """
+    n_wanted = len(panel.candles) if wanted is None else int(wanted.max(initial=-1)) + 1
     with _side_by_side(threads) as run_each:
-        if threads > 1:
-            _claim(values, threads, run_each)
+        values = memory.table((len(plan.graph.factors), n_wanted), threads, run_each)
         _evaluate(plan, panel, values, wanted, threads, run_each)
+    return values
 
 
 def _evaluate(
     plan: Plan, panel: Panel, values: np.ndarray, wanted: np.ndarray | None, threads: int, run_each: RunEach
 ) -> None:
-    graph, n_rows, places = plan.graph, panel.n_rows, panel.places
-    if wanted is not None:
-        places = np.where(places >= 0, wanted[places], -1) if places.size else wanted
-    fresh = None if wanted is None else places >= 0
+    graph = plan.graph
+    targets, fresh = (panel.runs, None) if wanted is None else _wanted_rows(panel, wanted)
     known: dict[int, np.ndarray] = {}
     for program, whole in zip(plan.programs, plan.whole, strict=True):
         for number in whole:
-            known[number] = _compute_whole(panel, graph, number, known)
-        inputs = np.empty((len(program.inputs), n_rows))
-
-        def load(row: int, inputs=inputs, numbers=program.inputs) -> None:
-            if graph.is_field(numbers[row]):
-                panel.field(graph.field_name(numbers[row]), out=inputs[row])
-            else:
-                inputs[row] = known[numbers[row]]
-
-        run_each(load, range(len(inputs)))
-        kept = np.empty((len(program.kept), n_rows))
+            known[number] = _compute_whole(panel, plan, number, known, run_each)
+        inputs = [
+            (panel.column(graph.field_name(number)), 1)
+            if graph.is_field(number)
+            else (np.ascontiguousarray(known[number], dtype=np.float64), 0)
+            for number in program.inputs
+        ]
+        kept = np.empty((len(program.kept), panel.n_rows))
         blocks = _blocks(panel.segments, program.reach, None if program.kept else fresh)
-        shares = np.array_split(blocks, min(SHARES * threads, len(blocks)) if threads > 1 else 1)
-        _run(program, inputs, kept, values, shares, places, graph.rules, run_each)
+        shares = _shares(blocks, threads)
+        _run(program, inputs, panel.runs, targets, kept, values, shares, graph.rules, run_each)
         known.update(zip(program.kept, kept, strict=True))
+
+
+def _wanted_rows(panel: Panel, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """To which columns of the values rows go, as (first row, row to stop at, first column), and whether each does."""
+    places = np.full(panel.n_rows, -1)
+    places[panel.rows] = wanted
+    rows = np.flatnonzero(places >= 0)
+    is_new = np.append(True, (np.diff(rows) != 1) | (np.diff(places[rows]) != 1))[: rows.size]
+    first, last = rows[is_new], rows[np.append(is_new[1:], True)[: rows.size]]
+    return np.column_stack([first, last + 1, places[first]]), places >= 0
 
 
 @contextmanager
@@ -160,20 +161,7 @@ def _side_by_side(threads: int) -> Iterator[RunEach]:
         yield lambda call, items: list(pool.map(call, items))
 
 
-def _claim(values: np.ndarray, threads: int, run_each: RunEach) -> None:
-    """Have the system give the memory of fresh values, a part to each thread.
-
-    Else threads, which write the same factors at the same time, ask for the same pages, and these are cleared twice.
-    """
-    page = 4096 // values.itemsize
-
-    def touch(part: np.ndarray) -> None:
-        part[::page] = 0
-
-    run_each(touch, np.array_split(values.reshape(-1), threads))
-
-
-def _run(program, inputs, kept, values, shares, places, rules: Rules, run_each: RunEach) -> None:
+def _run(program, inputs, runs, targets, kept, values, shares, rules: Rules, run_each: RunEach) -> None:
     from agent_market.factors.kernels import machine, tasks
     from agent_market.factors.kernels.compiling import QLIB, SANE
 
@@ -181,6 +169,8 @@ def _run(program, inputs, kept, values, shares, places, rules: Rules, run_each: 
         return
     rules_code = QLIB if rules == "qlib" else SANE
     addresses = tasks.addresses(np.unique(program.instructions[:, 0]), rules_code)
+    sources = [(series.ctypes.data, series.size, of_candles) for series, of_candles in inputs]
+    sources = np.array(sources, dtype=np.int64).reshape(-1, 3)
     longest = max(int((blocks[:, 2] - blocks[:, 0]).max()) for blocks in shares)
     spare = []  # room to work in: as much as there are threads, since its memory is dear when it is fresh
 
@@ -188,7 +178,7 @@ def _run(program, inputs, kept, values, shares, places, rules: Rules, run_each: 
         room = spare.pop() if spare else _room(program, longest)
         machine.run(
             addresses, tasks.DONE, rules_code, program.instructions, program.constants, program.literals,
-            program.tables, inputs, kept, values, blocks, places, *room,
+            program.tables, sources, runs, targets, kept, values, blocks, *room,
         )  # fmt: skip
         spare.append(room)
 
@@ -208,27 +198,39 @@ def block_rows(reach: int) -> int:
 
 def _blocks(segments: np.ndarray, reach: int, fresh: np.ndarray | None = None) -> np.ndarray:
     """Cut segments into blocks: rows of (first row to read, first row to write, row to stop at, is at the start)."""
-    size = block_rows(reach)
-    rows = []
-    for start, stop in zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True):
-        wanted = start
-        if fresh is not None:
-            if not fresh[stop - 1]:
-                continue
-            wanted += int(fresh[start:stop].argmax())
-        step = -(-(stop - wanted) // -(-(stop - wanted) // size))
-        for first in range(wanted, stop, step):
-            begin = max(start, first - reach)
-            rows.append((begin, first, min(first + step, stop), begin == start))
-    return np.array(rows, dtype=np.int64)
+    start, stop, first = segments[:-1], segments[1:], segments[:-1]
+    if fresh is not None:
+        first = np.append(np.flatnonzero(fresh), segments[-1])
+        first = np.minimum(first[np.searchsorted(first, start)], stop)
+    lengths = stop - first
+    size = np.maximum(-(-lengths // np.maximum(-(-lengths // block_rows(reach)), 1)), 1)
+    counts = -(-lengths // size)
+    of_segment = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    start, stop, size, first = (np.repeat(of_each, counts) for of_each in (start, stop, size, first))
+    first = first + of_segment * size
+    begin = np.maximum(start, first - reach)
+    return np.column_stack([begin, first, np.minimum(first + size, stop), begin == start])
 
 
-def _compute_whole(panel: Panel, graph: Graph, number: int, known: Mapping[int, np.ndarray]) -> np.ndarray:
+def _shares(blocks: np.ndarray, threads: int) -> list[np.ndarray]:
+    """Blocks to be taken one share after another: ever smaller ones, so that all threads end at about the same time."""
+    if threads == 1:
+        return [blocks]
+    rows = np.cumsum(blocks[:, 2] - blocks[:, 0])
+    taken = 1 - (1 - 0.5 / threads) ** np.arange(1, 9 * threads)
+    cuts = np.unique(np.searchsorted(rows, taken * rows[-1]))
+    return [share for share in np.split(blocks, cuts) if len(share)]
+
+
+def _compute_whole(
+    panel: Panel, plan: Plan, number: int, known: Mapping[int, np.ndarray], run_each: RunEach
+) -> np.ndarray:
     """An operator that sees all rows at once; an overflow becomes NaN."""
-    part = graph.parts[number]
+    graph, part = plan.graph, plan.graph.parts[number]
     if part.operator == LOG_FLOAT32:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(known[part.arguments[0]].astype(np.float32)).astype(np.float64)
+        x = known[part.arguments[0]]
+        n_users = sum(part.arguments[0] in graph.parts[other].arguments for stage in plan.whole for other in stage)
+        return _log_of_float32(x, x if n_users == 1 else np.empty_like(x), run_each)
     operator = OPERATORS[part.operator]
     kernel = getattr(import_module(_MODULES[operator.kind]), operator.kernel)
     series, literals = iter(part.arguments), iter(part.literals)
@@ -244,6 +246,16 @@ def _compute_whole(panel: Panel, graph: Graph, number: int, known: Mapping[int, 
     with np.errstate(over="ignore", invalid="ignore"):
         values = kernel(panel, *arguments)
     return np.where(np.isinf(values), np.nan, values)
+
+
+def _log_of_float32(x: np.ndarray, out: np.ndarray, run_each: RunEach) -> np.ndarray:
+    def compute(start: int) -> None:
+        rows = slice(start, start + PART)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out[rows] = np.log(x[rows].astype(np.float32))
+
+    run_each(compute, range(0, x.size, PART))
+    return out
 
 
 def parse_named(name: str, text: str) -> Node:

@@ -58,8 +58,7 @@ class LiveFactors:
         wanted[fresh] = np.arange(len(table))
         if self.compat == "qlib":
             panel = on_one_calendar(panel)
-        values = np.empty((len(self.names), len(table)), dtype=np.float32)
-        evaluate(self._plan, panel, values, threads=self.threads, wanted=wanted)
+        values = evaluate(self._plan, panel, threads=self.threads, wanted=wanted)
         self._forget()
         return pd.concat([table, pd.DataFrame(values.T, columns=self.names, copy=False)], axis=1)
 

@@ -1,6 +1,6 @@
 """The candles as kernels see them: float64 columns, unbroken stretches of rows, a table of dates by pairs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,41 +11,39 @@ from agent_market.factors.operators import FIELDS
 from agent_market.market.candles import contiguous_segments, pair_starts
 
 
-def _none() -> np.ndarray:
-    return np.empty(0, dtype=np.int64)
-
-
 @dataclass(frozen=True)
 class Panel:
     """Rows sorted by (pair, date), and where one unbroken segment ends and the next begins.
 
     `segments` are int64 row numbers of shape (n_segments + 1,). Rows are the candles, unless some were put in for
-    missing ones: then `rows` says in which row each candle is, and `places` which candle is in each row, -1 for none.
+    missing ones: `runs` says which candles stand one after another, in int64 rows of (first row, row to stop at, first
+    candle).
     """
 
     candles: pd.DataFrame
     segments: np.ndarray
-    rows: np.ndarray = field(default_factory=_none)
-    places: np.ndarray = field(default_factory=_none)
+    runs: np.ndarray
 
     @property
     def n_rows(self) -> int:
         """The number of rows, with those that were put in."""
         return int(self.segments[-1])
 
-    def spread(self, values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """In which row each candle is: int64 (n_candles,)."""
+        first, stop, candle = self.runs.T
+        return np.arange(len(self.candles)) + np.repeat(first - candle, stop - first)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
         """Values of the candles as float64 of the rows; NaN in a row that was put in."""
-        out = np.empty(self.n_rows) if out is None else out
-        if self.places.size:
-            out[:] = np.nan
-            out[self.rows] = values
-        else:
-            out[:] = values
+        out = np.full(self.n_rows, np.nan)
+        out[self.rows] = values
         return out
 
-    def field(self, name: str, out: np.ndarray | None = None) -> np.ndarray:
-        """A column of the candles."""
-        return self.spread(self.candles[name].to_numpy(), out)
+    def column(self, name: str) -> np.ndarray:
+        """A column of the candles: float64 (n_candles,), one after another in memory."""
+        return np.ascontiguousarray(self.candles[name].to_numpy(), dtype=np.float64)
 
     @cached_property
     def dates(self) -> pd.DatetimeIndex:
@@ -88,7 +86,7 @@ class Panel:
         """
         date, pair, shape = self._cells
         table = np.full(shape, np.nan)
-        table[date, pair] = x[self.rows] if self.places.size else x
+        table[date, pair] = x[self.rows]
         return table
 
     def from_table(self, table: np.ndarray) -> np.ndarray:
@@ -110,7 +108,7 @@ def build_panel(candles: pd.DataFrame, timeframe: str, max_gap: int) -> Panel:
         raise DataError(
             "the candles are not sorted by (pair, date) or hold a date twice; sort and de-duplicate them"
         ) from None
-    return Panel(candles, np.asarray(segments, dtype=np.int64))
+    return Panel(candles, np.asarray(segments, dtype=np.int64), np.array([(0, len(candles), 0)], dtype=np.int64))
 
 
 def on_one_calendar(panel: Panel, calendar: pd.DatetimeIndex | None = None) -> Panel:
@@ -120,43 +118,41 @@ def on_one_calendar(panel: Panel, calendar: pd.DatetimeIndex | None = None) -> P
     """
     own = panel.dates.as_unit("ms").asi8
     starts = pair_starts(panel.candles)
-    stops = np.append(starts[1:], own.size)
-    if calendar is None and _have_all_dates(own, starts, stops):
-        return Panel(panel.candles, np.append(starts, own.size).astype(np.int64))
-    date = _places_of_all(own) if calendar is None else _places_on(calendar, own)
-    lengths = date[stops - 1] - date[starts] + 1  # dates from the first to the last candle
-    segments = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    if segments[-1] == own.size:
-        return Panel(panel.candles, segments)
-    rows = date + np.repeat(segments[:-1] - date[starts], stops - starts)
-    places = np.full(segments[-1], -1, dtype=np.int64)
-    places[rows] = np.arange(rows.size)
-    return Panel(panel.candles, segments, rows, places)
+    if calendar is not None:
+        first, date = np.arange(own.size), _places_on(calendar, own)
+    else:
+        first, date = _even_stretches(own, starts) or (np.arange(own.size), np.unique(own, return_inverse=True)[1])
+    lengths = np.diff(first, append=own.size)
+    begins = np.searchsorted(first, starts)  # the stretch with which each pair begins
+    ends = np.append(begins[1:], first.size) - 1
+    n_dates = date[ends] + lengths[ends] - date[begins]  # from the first to the last candle
+    segments = np.concatenate([[0], np.cumsum(n_dates)]).astype(np.int64)
+    row = date + np.repeat(segments[:-1] - date[begins], ends - begins + 1)
+    stop = row + lengths
+    is_new = np.append(True, row[1:] != stop[:-1])
+    runs = np.column_stack([row[is_new], np.append(stop[:-1][is_new[1:]], stop[-1]), first[is_new]])
+    return Panel(panel.candles, segments, runs.astype(np.int64))
 
 
-def _have_all_dates(own: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> bool:
-    """Whether each pair has every date of the longest pair from its own first to its own last: nothing is missing."""
-    longest = int(np.argmax(stops - starts))
-    dates = own[starts[longest] : stops[longest]]
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        first = int(np.searchsorted(dates, own[start]))
-        if not np.array_equal(dates[first : first + stop - start], own[start:stop]):
-            return False
-    return True
+def _even_stretches(own: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Stretches of candles of one pair that are one step apart: the first candle of each, and the place of its date.
 
-
-def _places_of_all(own: np.ndarray) -> np.ndarray:
-    """For each of some dates, given in milliseconds, its place among all that occur."""
-    since_first = own - own.min()
-    between = np.abs(np.diff(own))
-    step = int(between.min(initial=np.iinfo(np.int64).max, where=between > 0))
-    number = since_first // step
-    n_steps = int(number.max()) + 1
-    if n_steps > 16 * own.size or not np.array_equal(number * step, since_first):
-        return np.unique(own, return_inverse=True)[1]  # no common step, or a table of all steps would be too large
-    occurs = np.zeros(n_steps, dtype=bool)
-    occurs[number] = True
-    return (np.cumsum(occurs) - 1)[number]
+    The step is the smallest between two candles, places are those among all dates that occur, given in milliseconds;
+    None if some date is off the step, or a table of all steps would be too large.
+    """
+    between = np.diff(own)
+    between[starts[1:] - 1] = np.iinfo(np.int64).max
+    step = int(between.min(initial=np.iinfo(np.int64).max))
+    first = np.append(0, np.flatnonzero(between != step) + 1)
+    if step == np.iinfo(np.int64).max:  # each pair has one candle
+        first = starts
+    number, rest = np.divmod(own[first] - own[first].min(), step)
+    past = number + np.diff(first, append=own.size)
+    if past.max() > 16 * own.size or rest.any():
+        return None
+    n_steps = int(past.max()) + 1
+    change = np.bincount(number, minlength=n_steps) - np.bincount(past, minlength=n_steps)
+    return first, (np.cumsum(np.cumsum(change) > 0) - 1)[number]
 
 
 def _places_on(calendar: pd.DatetimeIndex, own: np.ndarray) -> np.ndarray:

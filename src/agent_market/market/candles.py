@@ -62,12 +62,11 @@ def contiguous_segments(frame: pd.DataFrame, timeframe: str, max_gap: int = 0) -
     if frame.empty:
         return np.zeros(1, dtype=np.int64)
     starts = pair_starts(frame)
-    new_pair = np.zeros(len(frame) - 1, dtype=bool)
-    new_pair[starts[1:] - 1] = True
     steps = np.diff(_milliseconds(frame["date"]))
-    if frame["pair"].iloc[starts].duplicated().any() or ((steps <= 0) & ~new_pair).any():
+    steps[starts[1:] - 1] = np.iinfo(np.int64).max  # from one pair to the next
+    if frame["pair"].iloc[starts].duplicated().any() or steps.min(initial=1) <= 0:
         raise DataError("the candles are not sorted by pair and date, or some date stands twice; clean them first")
-    breaks = np.flatnonzero(new_pair | (steps > (max_gap + 1) * _step(timeframe))) + 1
+    breaks = np.flatnonzero(steps > (max_gap + 1) * _step(timeframe)) + 1
     return np.concatenate([[0], breaks, [len(frame)]]).astype(np.int64)
 
 
@@ -213,7 +212,7 @@ def _usual(spacings: pd.Series) -> str:
 
 
 def _milliseconds(dates: pd.Series) -> np.ndarray:
-    return dates.dt.as_unit("ms").astype("int64").to_numpy()
+    return pd.DatetimeIndex(dates).as_unit("ms").asi8
 
 
 def _step(timeframe: str) -> int:

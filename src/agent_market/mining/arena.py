@@ -59,10 +59,8 @@ class Arena:
         """The factors on all visible candles: float32 (n_factors, n_rows)."""
         if not self.is_cross_section:
             trees = [self._over_time(tree) for tree in trees]
-        values = np.empty((len(trees), self.panel.n_rows), dtype=np.float32)
         named = tuple((f"f{number}", tree) for number, tree in enumerate(trees))
-        evaluate(make_plan(named, "sane", "vwap" in self.panel.candles), self.panel, values)
-        return values
+        return evaluate(make_plan(named, "sane", "vwap" in self.panel.candles), self.panel)
 
     def gains(self, trees: Sequence[Node]) -> Gains:
         """How well each factor foretold in the segment."""

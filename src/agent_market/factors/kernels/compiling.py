@@ -97,6 +97,21 @@ def piece(typing_context, x, first, stop):
     return kind(x, types.int64, types.int64), lower
 
 
+@intrinsic
+def series_at(typing_context, address, length):
+    """The float64 series of that length at an address: whoever gives the address keeps the memory."""
+    kind = types.Array(types.float64, 1, "C")
+
+    def lower(context, builder, signature, arguments):
+        view = make_array(kind)(context, builder)
+        data = builder.inttoptr(arguments[0], context.get_data_type(types.float64).as_pointer())
+        size = context.get_constant(types.intp, 8)
+        populate_array(view, data=data, shape=[arguments[1]], strides=[size], itemsize=size, meminfo=None)
+        return view._getvalue()
+
+    return kind(types.int64, types.int64), lower
+
+
 def _view(context, builder, kind, of, first, shape):
     """A piece of an array, for as long as the array is there: a function must not return it."""
     view = make_array(kind)(context, builder)
