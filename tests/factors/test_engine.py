@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from agent_market.errors import DataError, FactorError
-from agent_market.factors import compute_factors, engine
+from agent_market.factors import compute_factors, engine, key
 from agent_market.factors.kernels import compiling, tasks
 from panels import random_candles
 
@@ -199,6 +199,13 @@ def test_a_guard_in_a_divisor_is_no_part_of_the_formula(candles):
     pd.testing.assert_series_equal(features["f"], features["g"], check_names=False)
     real = compute_factors(still, {"f": "close / (volume + 1)"}, timeframe="1h")
     np.testing.assert_allclose(real["f"].iloc[:10], still["close"].iloc[:10], rtol=1e-6)
+
+
+@pytest.mark.parametrize("constant", ["1e-12", "1e-6", "2e-6", "0.5"])
+def test_factors_are_the_same_to_whom_compares_them_if_they_are_computed_the_same(candles, constant):
+    guarded, plain = f"returns / (ts_std(returns, 5) + {constant})", "returns / ts_std(returns, 5)"
+    features = compute_factors(candles, {"f": guarded, "g": plain}, timeframe="1h")
+    assert features["f"].equals(features["g"]) == (key(guarded) == key(plain)) == (float(constant) <= 1e-6)
 
 
 # ---- factors without information

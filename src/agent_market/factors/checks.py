@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from agent_market.factors.expression import Names, Reading, read
-from agent_market.factors.identity import GUARD, key, normal_form
+from agent_market.factors.identity import key, normal_form
+from agent_market.factors.operators import GUARD
 from agent_market.factors.options import LIMITS, ExpressionOptions
 from agent_market.factors.signs import PRICES
 from agent_market.factors.tokens import fail, pointing

@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from agent_market.factors.expression import parse
-from agent_market.factors.operators import OPERATORS
+from agent_market.factors.operators import GUARD, OPERATORS
 from agent_market.factors.signs import is_nonnegative, is_positive
 from agent_market.factors.sums import (
     Product,
@@ -28,9 +28,6 @@ from agent_market.factors.sums import (
     to_tree,
 )
 from agent_market.factors.tree import Call, Field, Node, Number, flatten, to_text
-
-GUARD = 1e-6
-"""A constant of up to this size beside a series in a denominator guards against 0 and means nothing else."""
 
 
 def key(expression: str | Node) -> str:
@@ -109,7 +106,7 @@ def _unguarded(denominator: Node) -> Node:
     """A denominator without the small constant that guards against 0."""
     if isinstance(denominator, Call) and denominator.operator == "add":
         series, last = denominator.arguments
-        if isinstance(last, Number) and abs(last.value) <= GUARD:
+        if isinstance(last, Number) and 0 < last.value <= GUARD:
             return series
     return denominator
 

@@ -26,6 +26,9 @@ DERIVED_FIELDS = {
 EMA_MEMORY = 8
 """Candles per unit of span that `ema` looks back: what is older weighs less than exp(-16), about 1e-7."""
 
+GUARD = 1e-6
+"""A positive constant up to this that is added to a divisor is a guard against 0, not a part of the formula."""
+
 MIN_LIVE_PAIRS = 3
 """Cross-sections of fewer pairs than this are NaN."""
 

@@ -12,13 +12,10 @@ from functools import lru_cache
 from typing import Literal
 
 from agent_market.errors import FactorError
-from agent_market.factors.operators import LITERALS, OPERATORS
+from agent_market.factors.operators import GUARD, LITERALS, OPERATORS
 from agent_market.factors.tree import Field, Node, Number
 
 Rules = Literal["sane", "qlib"]
-
-GUARD = 1e-8
-"""A positive constant up to this that is added to a divisor is a guard against 0, not a part of the formula."""
 
 EMA_REACH = 16
 """Candles per unit of span over which `ema` runs: what is older weighs less than exp(-32), about 1e-14."""
