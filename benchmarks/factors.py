@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -133,23 +134,27 @@ def compute_ours(path: str, timeframe: str, compat: str, threads: int, out: str 
 
 
 def scale(path: str, timeframe: str, compat: str, repeats: int) -> dict:
-    """The best wall time on one and on two threads in turns, in a process that has memory and plan at hand."""
+    """The best wall time on one and on two threads in turns, in a process that has memory and plan at hand.
+
+    An empty loop takes its turn beside them, which shares nothing: how much faster two threads can be here and now.
+    """
     from agent_market.factors import compute_factors, load_factors
 
     panel = pd.read_parquet(path)
     factors = load_factors("alpha158")
-    spent = {1: [], 2: []}
+    spent, idle, loop = {1: [], 2: []}, {1: [], 2: []}, make_loop()
     for _ in range(repeats):
         for threads, times in spent.items():
             start = time.perf_counter()
             features = compute_factors(panel, factors, timeframe=timeframe, compat=compat, threads=threads, check=False)
             times.append(time.perf_counter() - start)
-            del features  # its memory is given back outside of the time
-    return {"one": min(spent[1]), "two": min(spent[2])}
+            del features  # outside of the time
+            idle[threads].append(loop(threads))
+    return {"one": min(spent[1]), "two": min(spent[2]), "loop": 2 * min(idle[1]) / min(idle[2])}
 
 
-def spin_ratio() -> float:
-    """How much faster two threads are than one on this machine at this moment, at work that shares nothing."""
+def make_loop() -> Callable[[int], float]:
+    """What says how many seconds a loop takes that some threads run at the same time, each all of it."""
     from numba import njit
 
     @njit(nogil=True)
@@ -159,18 +164,17 @@ def spin_ratio() -> float:
             total += i**0.5
         return total
 
-    spin(10)
-    n = 200_000_000
-    start = time.perf_counter()
-    spin(n)
-    alone = time.perf_counter() - start
-    workers = [threading.Thread(target=spin, args=(n,)) for _ in range(2)]
-    start = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return 2 * alone / (time.perf_counter() - start)
+    def seconds(n_threads: int) -> float:
+        workers = [threading.Thread(target=spin, args=(20_000_000,)) for _ in range(n_threads)]
+        start = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return time.perf_counter() - start
+
+    seconds(1)
+    return seconds
 
 
 def compile_once(compat: str) -> dict:
@@ -226,7 +230,6 @@ def grow(rows: int) -> dict:
 SIDES = {
     "ours": compute_ours,
     "scale": scale,
-    "spin": spin_ratio,
     "compile": compile_once,
     "live": compute_live,
     "grow": grow,
@@ -309,8 +312,8 @@ def show_scaling(path: Path, timeframe: str, repeats: int = 40) -> None:
     for rules in ("qlib", "sane"):
         walls = run_side("scale", str(path), timeframe, rules, repeats)
         one, two = walls["one"], walls["two"]
-        print(f"{rules} rules {1000 * one:.0f} -> {1000 * two:.0f} ms, {one / two:.2f} x", end="; ")
-    print(f"an empty loop {run_side('spin'):.2f} x")
+        print(f"{rules} rules {1000 * one:.0f} -> {1000 * two:.0f} ms, {one / two:.2f} x", end=" ")
+        print(f"(an empty loop {walls['loop']:.2f} x)", end="; " if rules == "qlib" else "\n", flush=True)
 
 
 def run_rival(python: str, engine: str, path: Path, names: Path, frequency: str, out: Path) -> dict:
