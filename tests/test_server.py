@@ -3,12 +3,15 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pandas as pd
 import pytest
 
+from agent_market.errors import BusyError
+from agent_market.flow import guard
 from projects import PROJECT, python, run_environment, stored
 
 SERVE = """
@@ -30,6 +33,21 @@ def test_a_session_that_serves_builds_the_pipelines_that_each_request_asks_for(t
     run = python("-c", SERVE, data=tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == ["False False", "True False", "False False", "False True"]
+
+
+def test_a_run_in_another_thread_is_refused_and_what_the_first_is_writing_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "state_folder", lambda: tmp_path)
+    hooks, version = guard.GuardHooks(), tmp_path / "candles.parquet" / "2026"
+    hooks.before_pipeline_run({"run_id": "first"})
+    version.mkdir(parents=True)
+    guard._note({"begun": "clean_candles", "versions": [str(version)]})
+    with ThreadPoolExecutor(1) as other:
+        with pytest.raises(BusyError, match=r"run first.*takes one run at a time"):
+            other.submit(hooks.before_pipeline_run, {"run_id": "second"}).result()
+        assert version.exists()
+        hooks.after_pipeline_run()
+        other.submit(hooks.before_pipeline_run, {"run_id": "third"}).result()
+        hooks.after_pipeline_run()
 
 
 class Server:
@@ -88,7 +106,12 @@ def test_runs_are_asked_for_over_http_and_leave_their_datasets(tmp_path):
         assert "market.n_candle: unknown key; did you mean n_candles?" in wrong["error"]["message"]
         assert len(stored(tmp_path)["03_primary/candles.parquet"]) == 2
 
-        assert server.run(pipeline_names=["feature_store"])["status"] == "success"
+        with ThreadPoolExecutor(2) as clients:
+            both = list(clients.map(lambda _: server.run(pipeline_names=["feature_store"]), range(2)))
+        states = sorted(answer["status"] for answer in both)
+        assert states == ["failure", "success"]
+        refused = next(answer for answer in both if answer["status"] == "failure")
+        assert "a server takes one run at a time" in refused["error"]["message"]
         quick = {"quick": {"adapter": "lightgbm", "n_estimators": 5}}
         asked = {"namespaces": ["ml_training.quick"], "params": {"models": quick}}
         trained = server.run(pipeline_names=["ml_training"], **asked)

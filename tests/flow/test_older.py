@@ -10,6 +10,7 @@ from kedro.config import OmegaConfigLoader
 from agent_market.configured import check_parameters
 from agent_market.errors import ParameterError
 from agent_market.flow.older import SECTIONS, import_older, read_older
+from agent_market.flow.task import parse_task
 from agent_market.settings import CONFIG_LOADER_ARGS
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -154,6 +155,14 @@ def test_the_parameters_are_parameters_of_this_project():
     assert parameters.models["lightgbm"].num_leaves != 63, "the configured models stay what they are"
     with pytest.raises(ParameterError, match="unknown key"):
         merged({"market": {"pair": ["BTC/EUR"]}})
+
+
+def test_the_task_is_one_of_this_project():
+    imported = import_older(WHOLE)
+    task = parse_task(imported.task, "older")
+    assert task.steps == tuple(imported.task["steps"])
+    assert task.models == tuple(imported.task["models"])
+    assert task.feedback == "latest"
 
 
 def test_what_has_no_counterpart_is_told_with_its_path_and_the_reason():

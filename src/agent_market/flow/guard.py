@@ -6,6 +6,7 @@ import shlex
 import shutil
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,11 +124,20 @@ class GuardHooks:
     def __init__(self) -> None:
         self._left: dict[str, set[str]] = {}
         self._holds = False
+        self._thread = 0
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Take the lock."""
-        self._close()  # of a run that was interrupted in this very process, as in a notebook
+        """Take the lock.
+
+        Raises:
+            BusyError: Another run holds the data: of another process, or of another thread, as in a server.
+        """
+        here = threading.get_ident()
+        if self._holds and self._thread != here:
+            raise BusyError(f"{_holder(state_folder())}; a server takes one run at a time: wait for its answer")
+        self._close()  # of a run that was interrupted in this very thread, as in a notebook
+        self._thread = here
         acquire(f"{shlex.join(['kedro', *sys.argv[1:]])} (run {run_params['run_id']})")
         self._holds = True
 
