@@ -60,7 +60,7 @@ def test_the_projects_commands_need_no_kedro_project(packaged, folder):
     assert refused.returncode == 1
     assert "market.timefame: unknown key; did you mean timeframe?" in refused.stderr
     listed = packaged.run("--help", folder=folder)
-    assert all(command in listed.stdout for command in ("factor", "freqtrade", "run"))
+    assert all(command in listed.stdout for command in ("factor", "flow", "freqtrade", "run"))
 
 
 @pytest.mark.slow
