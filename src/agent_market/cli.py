@@ -8,7 +8,8 @@ from typing import Any
 import click
 from kedro.framework.cli.project import run as kedro_run
 
-from agent_market.flow.commands import flow
+from agent_market.errors import BusyError
+from agent_market.flow.commands import BUSY, flow
 from agent_market.words import USER_ERRORS, in_words
 
 
@@ -23,7 +24,9 @@ def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)
         except USER_ERRORS as error:
-            raise click.ClickException(in_words(error)) from error
+            told = click.ClickException(in_words(error))
+            told.exit_code = BUSY if isinstance(error, BusyError) else told.exit_code
+            raise told from error
 
     return wrapped
 

@@ -30,7 +30,7 @@ def mined(planted):
 
 @pytest.fixture(scope="module")
 def library(mined):
-    return extend({}, mined.judgement.results, mined.scored.trials, horizon=12)
+    return extend({}, mined.judgement.results, mined.scored.trials, horizon=12, seen_until="2024-01-01T00:00:00+00:00")
 
 
 def test_accepted_factors_are_turned_so_that_high_values_foretell_rises(library, mined):
@@ -43,7 +43,9 @@ def test_accepted_factors_are_turned_so_that_high_values_foretell_rises(library,
 
 
 def test_a_name_that_is_taken_gets_a_number(library, mined):
-    twice = extend(library, mined.judgement.results, mined.scored.trials, horizon=12)
+    twice = extend(
+        library, mined.judgement.results, mined.scored.trials, horizon=12, seen_until="2024-01-01T00:00:00+00:00"
+    )
     assert "wicks_2" in twice["factors"]
     assert twice["factors"]["wicks"] == library["factors"]["wicks"]
 

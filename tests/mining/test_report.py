@@ -22,7 +22,9 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 def page_of(planted, *candidates: Candidate, hypothesis: str = "") -> tuple[str, dict]:
     bench = Bench(planted, small(), market(0.1))
     mined = mine(planted, small(), timeframe="1h", candidates=candidates)
-    library = extend({}, mined.judgement.results, mined.scored.trials, horizon=12)
+    library = extend(
+        {}, mined.judgement.results, mined.scored.trials, horizon=12, seen_until="2024-01-01T00:00:00+00:00"
+    )
     rejects = rejects_table(mined.rejects)
     results, trials = mined.judgement.results, mined.scored.trials
     figures = [

@@ -26,7 +26,7 @@ def first(candles) -> tuple[dict, dict]:
     """Library and feedback of a first round."""
     mined = mine(candles, small(), timeframe="1h")
     trials, rejects, results = mined.scored.trials, rejects_table(mined.rejects), mined.judgement.results
-    library = extend({}, results, trials, horizon=12)
+    library = extend({}, results, trials, horizon=12, seen_until="2024-01-01T00:00:00+00:00")
     arms = describe_arms([], trials, rejects, results)
     return library, give_mining_feedback(trials, rejects, library, arms, {}, candles, [], small(), MARKET)
 

@@ -1,6 +1,6 @@
 """What predictions and backtests are worth: metrics, their errors, a verdict, figures and the report."""
 
-from agent_market.evaluation.caveats import run_caveats
+from agent_market.evaluation.caveats import mined_caveat, run_caveats
 from agent_market.evaluation.certificate import certificate_section
 from agent_market.evaluation.evidence import alpha_returns, weigh_evidence
 from agent_market.evaluation.feedback import build_feedback
@@ -85,6 +85,7 @@ __all__ = [
     "luck_section",
     "market_regimes",
     "mean_interval",
+    "mined_caveat",
     "minimum_track_record",
     "model_doubts",
     "model_sections",

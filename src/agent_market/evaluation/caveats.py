@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 
 def run_caveats(
     *,
@@ -53,6 +55,31 @@ def run_caveats(
             "comparison of engines before relying on either."
         )
     return caveats
+
+
+def mined_caveat(mined: Mapping[str, str | None], n_factors: int, folds: pd.DataFrame) -> str | None:
+    """The sentence about factors that were chosen with test windows in sight; None if there are none.
+
+    Args:
+        mined: name → date until which candles were seen when the factor was chosen; None if not known.
+        n_factors: all factors that models saw.
+        folds: with test_start and test_end.
+    """
+    if not mined:
+        return None
+    share = f"{len(mined)} of {n_factors} factors were mined"
+    if None in mined.values():
+        return (
+            f"{share}, nobody knows on which candles: what they earn in test windows may be what they were chosen for."
+        )
+    until = max(pd.Timestamp(date) for date in mined.values())
+    windows = [(row.test_start, row.test_end) for row in folds.itertuples(index=False)]
+    total = sum((end - start).days for start, end in windows)
+    unseen = sum(max((end - max(start, until)).days, 0) for start, end in windows)
+    return (
+        f"{share} and tested on candles until {until:%Y-%m-%d}: test windows before that date look better than they "
+        f"are. {unseen} of {total} test days come after it."
+    )
 
 
 def _about_the_market(signal_strength: float | None) -> list[str]:

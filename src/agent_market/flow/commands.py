@@ -20,6 +20,8 @@ from agent_market.errors import BusyError, FlowError
 from agent_market.words import USER_ERRORS, in_words
 
 if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+
     from agent_market.flow.archive import Archive
     from agent_market.flow.execute import Flow, Outcome
 
@@ -210,22 +212,22 @@ def import_file(file: Path, output: Path | None) -> None:
 
 
 @flow.command()
-@click.option("--keep", type=click.IntRange(min=1), help="Finished runs of each name that stay.", default=20)
+@click.option("--keep", type=click.IntRange(min=1), help="Finished runs of each name that stay; else as the task says.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @environment
 @_with_codes
-def gc(keep: int, dry_run: bool, env: str | None) -> None:
+def gc(keep: int | None, dry_run: bool, env: str | None) -> None:
     """Remove old runs, and versions of datasets that only they refer to."""
     from agent_market.flow.gc import find_garbage, remove
     from agent_market.flow.guard import alone
 
-    archive = _archive(env)
+    archive, catalog = _opened(env)
     with alone("kedro flow gc"):
-        garbage = find_garbage(archive, keep)
+        garbage = find_garbage(archive, catalog, keep)
         for found in garbage.runs:
             click.echo(found.id)
         if not dry_run:
-            remove(archive, garbage)
+            remove(archive, catalog, garbage)
     told = f"{len(garbage.runs)} runs and {len(garbage.versions)} versions of datasets, {garbage.size / 1e6:.1f} MB"
     click.echo(f"{told} {'would go' if dry_run else 'are gone'}")
 
@@ -284,15 +286,19 @@ def _telling(as_json: bool) -> "Iterator[Callable[[dict[str, Any]], None]]":
 
 
 def _archive(env: str | None = None) -> "Archive":
-    """The archive of the project's data."""
+    return _opened(env)[0]
+
+
+def _opened(env: str | None) -> "tuple[Archive, CatalogProtocol]":
+    """The archive of the project's data, and its catalog."""
     from kedro.framework.session import KedroSession
 
     from agent_market.configured import data_folder
     from agent_market.flow.archive import Archive
 
     with KedroSession.create(env=env) as session:
-        project = Path(session.load_context().project_path)
-    return Archive(data_folder() / "runs", project)
+        context = session.load_context()
+    return Archive(data_folder() / "runs", Path(context.project_path)), context.catalog
 
 
 def _say(lines: Iterator[str]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from agent_market.configured import data_folder
@@ -17,7 +16,7 @@ from agent_market.flow.collect import collect
 from agent_market.flow.guard import alone
 from agent_market.flow.records import now
 from agent_market.flow.runner import PACKAGE, CachedRunner, Decision, NodesFailedError
-from agent_market.flow.session import Setting, opened, planned, run_round
+from agent_market.flow.session import Setting, check_round, planned, run_round
 from agent_market.flow.task import Task, parse_task
 from agent_market.words import in_words
 
@@ -47,8 +46,7 @@ class _OutdatedPins(Exception):  # noqa: N818 - a signal, not an error
 @contextmanager
 def project_of(task: Task, source: str) -> Iterator[Archive]:
     """The archive of the project's data, as the task's environment has it, held alone."""
-    with opened(Setting(task, source, task.steps)) as (_, context):
-        project = Path(context.project_path)
+    project = check_round(Setting(task, source, task.steps))
     with alone(f"kedro flow run {source}"):
         yield Archive(data_folder() / "runs", project)
 

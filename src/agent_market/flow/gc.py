@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kedro.io import AbstractVersionedDataset, CatalogProtocol
+
 from agent_market.configured import data_folder, state_folder
-from agent_market.flow.archive import Archive, Run
+from agent_market.flow.archive import Archive, Round, Run
+from agent_market.flow.content import versioned_path
 from agent_market.flow.records import Records
+from agent_market.flow.session import LIBRARY
 
 
 @dataclass(frozen=True)
@@ -19,36 +23,50 @@ class Garbage:
     size: int
 
 
-def find_garbage(archive: Archive, keep: int) -> Garbage:
+def find_garbage(archive: Archive, catalog: CatalogProtocol, keep: int | None) -> Garbage:
     """What can go if of each name the latest `keep` finished runs stay, and all that did not come to their end since.
 
+    Without `keep`, the key of that name in the latest run's task says how many stay; if it is none, all do.
     Versions go that these runs made, unless a run that stays refers to them, or they are the newest of their dataset.
     """
     kept: list[Run] = []
     gone: list[Run] = []
     finished: dict[str, int] = {}
+    limits: dict[str, int | None] = {}
     for run in archive.all():  # the newest first
+        limit = limits.setdefault(run.name, keep or run.task.get("keep"))
         finished[run.name] = finished.get(run.name, 0) + (run.state == "done")
-        over = finished[run.name] > keep or (run.state != "done" and finished[run.name] >= keep)
+        over = limit is not None and finished[run.name] + (run.state != "done") > limit
         (gone if over else kept).append(run)
     made = {version for run in gone for part in run.rounds for version in part.kedro_runs}
-    needed = {version for run in kept for part in run.rounds for version in part.versions.values()}
-    needed |= {part.pins.library for run in kept for part in run.rounds if part.pins}
-    versions = [folder for folder in _versions() if folder.name in made - needed and not _is_newest(folder)]
+    needed = {folder for run in kept for part in run.rounds for folder in _needed(part, catalog)}
+    found = [folder for folder in _versions() if folder.name in made and folder not in needed]
+    versions = [folder for folder in found if not _is_newest(folder)]
     return Garbage(gone, versions, _size([*versions, *(run.folder for run in gone)]))
 
 
-def remove(archive: Archive, garbage: Garbage) -> None:
+def remove(archive: Archive, catalog: CatalogProtocol, garbage: Garbage) -> None:
     """Take it out; records of what nodes were made of that refer to it go, too."""
     for run in garbage.runs:
         archive.remove(run)
     for folder in garbage.versions:
         shutil.rmtree(folder)
-    names = {folder.name for folder in garbage.versions}
     records = Records(state_folder() / "nodes")
     for record in records.all():
-        if any(made.version in names for made in record.outputs.values()):
-            records.drop(record)
+        for name, made in record.outputs.items():
+            dataset = catalog.get(name)
+            if made.version is not None and not Path(versioned_path(dataset, made.version)).exists():
+                records.drop(record)
+
+
+def _needed(part: Round, catalog: CatalogProtocol) -> Iterator[Path]:
+    """Folders of the versions that a round rests on, or has made."""
+    versions = dict(part.versions)
+    if part.pins is not None:
+        versions |= {LIBRARY: part.pins.library}
+    for name, version in versions.items():
+        if version is not None and isinstance(dataset := catalog.get(name), AbstractVersionedDataset):
+            yield Path(versioned_path(dataset, version)).parent
 
 
 def _versions() -> Iterator[Path]:

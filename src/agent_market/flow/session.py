@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kedro.framework.project import pipelines
@@ -62,14 +63,20 @@ def opened(setting: Setting) -> Iterator[tuple[KedroSession, Any]]:
             yield session, session.load_context()
 
 
-def run_round(setting: Setting, runner: CachedRunner, started: Any) -> None:
-    """Run the steps of a round; `started` is told the id of Kedro's run.
+def check_round(setting: Setting) -> Path:
+    """Check all that can be before anything runs; the folder of the project.
 
     Raises:
         FlowError: A step needs what none of the steps makes, and no earlier run has stored.
     """
-    with opened(setting) as (session, context):
+    with opened(setting) as (_, context):
         _check_inputs(setting, _pipeline(setting.steps), context.catalog)
+        return Path(context.project_path)
+
+
+def run_round(setting: Setting, runner: CachedRunner, started: Any) -> None:
+    """Run the steps of a round; `started` is told the id of Kedro's run."""
+    with opened(setting) as (session, _):
         started(session.session_id)
         session.run(pipeline_names=list(setting.steps), runner=runner, load_versions=setting.versions())
 
@@ -78,7 +85,6 @@ def planned(setting: Setting, runner: CachedRunner) -> tuple[Pipeline, dict[str,
     """The nodes of a round, and what would become of each."""
     with opened(setting) as (_, context):
         pipeline = _pipeline(setting.steps)
-        _check_inputs(setting, pipeline, context.catalog)
         catalog = context._get_catalog(load_versions=setting.versions())
         return pipeline, runner.plan(pipeline, catalog)
 

@@ -27,11 +27,12 @@ def names_of(library: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def extend(
-    library: Mapping[str, Any] | None, results: pd.DataFrame, trials: pd.DataFrame, *, horizon: int
+    library: Mapping[str, Any] | None, results: pd.DataFrame, trials: pd.DataFrame, *, horizon: int, seen_until: str
 ) -> dict[str, Any]:
     """The library with the accepted factors of a round, best first; all are turned so that high values foretell rises.
 
-    `results` are the gate's, `trials` the figures on the search segment. A name that is taken gets a number.
+    `results` are the gate's, `trials` the figures on the search segment; `seen_until` is the date at which the gate
+    segment ends. A name that is taken gets a number.
     """
     names_of(library)
     factors = dict(library["factors"]) if library else {}
@@ -47,6 +48,7 @@ def extend(
             "hypothesis": trial["hypothesis"],
             "round": int(row["round"]),
             "horizon": horizon,
+            "seen_until": seen_until,
             "look_back": look_back(expression),
             "key": trial["key"],
             "rank_key": trial["rank_key"],

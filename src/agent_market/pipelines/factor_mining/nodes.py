@@ -122,10 +122,14 @@ def update_library(
     gate_results: pd.DataFrame,
     factor_trials: pd.DataFrame,
     stored_factor_library: dict[str, Any] | None,
+    candles: pd.DataFrame,
     mining_options: MiningOptions,
+    market: MarketOptions,
 ) -> dict[str, Any]:
     """The library with the factors that passed."""
-    return extend(stored_factor_library, gate_results, factor_trials, horizon=mining_options.horizon)
+    gate = Bench(candles, mining_options, market).segments.gate
+    how = {"horizon": mining_options.horizon, "seen_until": gate.span[1]}
+    return extend(stored_factor_library, gate_results, factor_trials, **how)
 
 
 def list_rejects(*rejects: pd.DataFrame) -> pd.DataFrame:

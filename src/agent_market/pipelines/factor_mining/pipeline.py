@@ -69,7 +69,7 @@ def _steps() -> list[Node]:
         ),
         Node(
             update_library,
-            ["gate_results", "factor_trials", LIBRARY, "params:mining"],
+            ["gate_results", "factor_trials", LIBRARY, "candles", *OPTIONS],
             "factor_library",
             name="update_library",
         ),

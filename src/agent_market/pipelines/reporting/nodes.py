@@ -1,5 +1,6 @@
 """Nodes of reporting that measure, judge and write."""
 
+import re
 from importlib.metadata import version
 from typing import Any
 
@@ -160,6 +161,7 @@ def describe_run(
     trading_metrics: dict[str, dict[str, Any]],
     engine_comparison: pd.DataFrame,
     certificate: dict[str, Any],
+    factor_library: dict[str, Any] | None,
     market: MarketOptions,
     features: FeatureOptions,
     labels: LabelOptions,
@@ -181,6 +183,9 @@ def describe_run(
         slippage=backtest.slippage,
         engines_agree={model: _engines_agree(engine_comparison).get(model) for model in verdicts},
     )
+    chosen = _mined(features, factors["factors"], factor_library)
+    if (told := evaluation.mined_caveat(chosen, len(factors["factors"]), folds)) is not None:
+        caveats.insert(0, told)
     caveats += [tuning_sentence(gain) for gain in tuning_gains]
     parsed = {name: AnyModelOptions.model_validate(block).root for name, block in models.items() if block}
     facts = {
@@ -218,6 +223,19 @@ def describe_run(
         "caveats": caveats,
     }
     return evaluation.to_jsonable(facts)
+
+
+def _mined(
+    features: FeatureOptions, factors: dict[str, str], factor_library: dict[str, Any] | None
+) -> dict[str, str | None]:
+    """Which factors stem from the library, all of it or by name, and until when candles were seen in choosing them."""
+    library = (factor_library or {}).get("factors", {})
+    named = set(re.findall(r"@(\w+)", " ".join(map(str, features.factors.values()))))
+    return {
+        name: facts.get("seen_until")
+        for name, facts in library.items()
+        if name in named or (features.mined and factors.get(name) == facts["expression"])
+    }
 
 
 def write_report(

@@ -132,6 +132,7 @@ def create_pipeline(**kwargs: object) -> Pipeline:
                     "trading_metrics",
                     "engine_comparison",
                     "certificate",
+                    "factor_library",
                     "params:market",
                     "params:features",
                     "params:labels",
