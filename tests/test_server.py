@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import httpx
 import pandas as pd
@@ -48,6 +50,25 @@ def test_a_run_in_another_thread_is_refused_and_what_the_first_is_writing_stays(
         hooks.after_pipeline_run()
         other.submit(hooks.before_pipeline_run, {"run_id": "third"}).result()
         hooks.after_pipeline_run()
+
+
+def test_of_two_runs_that_begin_at_the_same_moment_one_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "state_folder", lambda: tmp_path)
+    original = guard.acquire
+    monkeypatch.setattr(guard, "acquire", lambda what: (time.sleep(0.2), original(what)))
+    hooks, begins = guard.GuardHooks(), Barrier(2)
+
+    def begin(name: str) -> str:
+        begins.wait()
+        try:
+            hooks.before_pipeline_run({"run_id": name})
+        except BusyError:
+            return "refused"
+        return "runs"
+
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(begin, ["one", "other"])) == ["refused", "runs"]
+    hooks.after_pipeline_run()
 
 
 class Server:
@@ -109,7 +130,7 @@ def test_runs_are_asked_for_over_http_and_leave_their_datasets(tmp_path):
         with ThreadPoolExecutor(2) as clients:
             both = list(clients.map(lambda _: server.run(pipeline_names=["feature_store"]), range(2)))
         states = sorted(answer["status"] for answer in both)
-        assert states == ["failure", "success"]
+        assert states == ["failure", "success"], both
         refused = next(answer for answer in both if answer["status"] == "failure")
         assert "a server takes one run at a time" in refused["error"]["message"]
         quick = {"quick": {"adapter": "lightgbm", "n_estimators": 5}}

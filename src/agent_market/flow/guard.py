@@ -23,6 +23,7 @@ from agent_market.flow.content import file_system, versioned_path
 from agent_market.flow.records import now, write_json
 
 _locks: dict[Path, FileLock] = {}
+_taking = threading.Lock()
 
 
 @contextmanager
@@ -134,12 +135,12 @@ class GuardHooks:
             BusyError: Another run holds the data: of another process, or of another thread, as in a server.
         """
         here = threading.get_ident()
-        if self._holds and self._thread != here:
-            raise BusyError(f"{_holder(state_folder())}; a server takes one run at a time: wait for its answer")
-        self._close()  # of a run that was interrupted in this very thread, as in a notebook
-        self._thread = here
-        acquire(f"{shlex.join(['kedro', *sys.argv[1:]])} (run {run_params['run_id']})")
-        self._holds = True
+        with _taking:
+            if self._holds and self._thread != here:
+                raise BusyError(f"{_holder(state_folder())}; a server takes one run at a time: wait for its answer")
+            self._close()  # of a run that was interrupted in this very thread, as in a notebook
+            acquire(f"{shlex.join(['kedro', *sys.argv[1:]])} (run {run_params['run_id']})")
+            self._holds, self._thread = True, here
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: CatalogProtocol, run_id: str) -> None:
