@@ -89,7 +89,7 @@ def prepare_market(
         closes=_closes(dense, last),
         ranges=_ranges(dense),
         day_ends=np.append(np.flatnonzero(np.diff(days)), len(days) - 1),
-        month=(months - months[0]).astype("int16"),
+        month_ends=_month_ends(months - months[0]),
         terms=terms,
         ticks=_ticks(dense, first, last, months - months[0], defaults),
         tiers=np.concatenate(tiers),
@@ -135,6 +135,11 @@ def _ranges(dense: np.ndarray) -> np.ndarray:
     low = np.where(dense[:, :, LOW] > 0.0, dense[:, :, LOW], np.inf)
     lowest = np.minimum.reduceat(low, starts, axis=1)
     return np.stack([lowest, np.maximum.reduceat(dense[:, :, HIGH], starts, axis=1)], axis=2)
+
+
+def _month_ends(month: np.ndarray) -> np.ndarray:
+    """The last candle of each month, from the number of each candle's month."""
+    return np.searchsorted(month, np.arange(month[-1] + 1), side="right") - 1
 
 
 def _alive(first: np.ndarray, last: np.ndarray, n_candles: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from agent_market.trading.kernels.compiling import ENTRY, INNER
+from agent_market.trading.kernels.machine import lost
 
 UP, NEAREST, DOWN = map(np.int64, (1, 0, -1))  # typed: numba compiles one variant per literal number
 """Where a price or an amount between two ticks goes; halves go up."""
@@ -23,20 +24,13 @@ EXACT_POWERS = 22  # 10**22 is the largest power of ten that a float holds exact
 EXACT_INTEGERS = 2.0**53
 LONG_DIGITS = 18  # decimals that ccxt's division keeps
 SIGNIFICANT_DIGITS = 14  # how far freqtrade reads a price to derive ticks (`data/btanalysis/historic_precision.py`)
-SPLITTER = 2.0**27 + 1
 
 
 @njit(**INNER)
 def two_product(a, b):
     """The product as a float and what rounding it lost."""
     product = a * b
-    big = SPLITTER * a
-    a_high = big - (big - a)
-    a_low = a - a_high
-    big = SPLITTER * b
-    b_high = big - (big - b)
-    b_low = b - b_high
-    return product, ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low
+    return product, lost(a, b, product)
 
 
 @njit(**INNER)
@@ -64,13 +58,13 @@ def decimal_tail(number):
     """What the shortest decimal that reads back as this float has more than the float; from 1e-40 to 1e15."""
     if number == 0.0 or number >= 1e15:
         return 0.0
-    exponent = math.frexp(number)[1]
+    exponent = ((np.float64(number).view(np.int64) >> 52) & 2047) - 1022  # 2**(exponent - 1) <= number
     places = min(math.floor(15.0 - 0.30103 * exponent), EXACT_POWERS)  # number * 10**places < 10**15
     power = POWER[max(places, 0)]
-    digits = np.rint(number * power)
-    if digits / power == number:  # at most 15 digits: what a price usually is
-        product, lost = two_product(number, power)
-        return ((digits - product) - lost) / power
+    product, lost = two_product(number, power)
+    tail = ((np.rint(product) - product) - lost) / power
+    if number + tail == number:  # at most 15 digits: what a price usually is
+        return tail
     return _long_decimal_tail(number)
 
 

@@ -65,7 +65,10 @@ def open_position(market, rules, account, positions, order, pair, side, size, no
     amount = _amount(terms, stake / rate * leverage)
     if stake <= 0.0 or amount == 0.0:
         return False
-    position, month = positions[order[account["n_open"]]], market.month[now]
+    position, month = positions[order[account["n_open"]]], account["month"]
+    while market.month_ends[month] < now:
+        month += 1
+    account["month"] = month
     position["pair"], position["side"] = pair, side
     position["opened"], position["closed"], position["is_ended"] = now, -1, 0
     position["leverage"] = leverage

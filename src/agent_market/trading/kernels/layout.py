@@ -29,7 +29,7 @@ class Market(NamedTuple):
     closes: np.ndarray  # (pairs, candles) float64: the closes once more; after a pair's last candle its last close
     ranges: np.ndarray  # (pairs, words, 2) float64: lowest low and highest high of the candles of a word
     day_ends: np.ndarray  # (days,) int64: the last candle of each UTC day
-    month: np.ndarray  # (candles,) int16: number of the calendar month, from 0
+    month_ends: np.ndarray  # (months,) int64: the last candle of each calendar month
     terms: np.ndarray  # (pairs,) of TERMS
     ticks: np.ndarray  # (pairs, months, 2) float64: the price tick as unit and places, unit / 10**places
     tiers: np.ndarray  # (all tiers, 5) float64
@@ -174,6 +174,7 @@ ACCOUNT = np.dtype(
         ("peak", "f8"),
         ("drawdown", "f8"),  # the largest so far, as a fraction of the peak before it
         ("day", "i8"),  # the first UTC day whose end is not valued yet
+        ("month", "i8"),  # the month of the last entry
         ("n_open", "i8"),
         ("n_closed", "i8"),
         ("n_won", "i8"),

@@ -11,6 +11,7 @@ from agent_market.trading.kernels.compiling import ALONE, INNER, PART, SOURCES
 from agent_market.trading.kernels.entries import open_position
 from agent_market.trading.kernels.exits import CLOSED, STAYS, leave
 from agent_market.trading.kernels.layout import ASK, BOOKED, CLOSE, HIGH, LEAVE, LONG, LOW, OPEN, SHIFT, SHORT, STAND
+from agent_market.trading.kernels.machine import fetch
 from agent_market.trading.kernels.signals import is_signal, next_signal, signals_of_scores
 from agent_market.trading.kernels.valuing import value_account, value_position, write_figures
 
@@ -81,6 +82,7 @@ def _compiled(version: int):
                     while True:  # once; after a reversal once more
                         if wanted != 0:
                             slot, side = order[account["n_open"]], wanted
+                            _look_ahead(market, planes, pair, side, now)
                             size = signals.sizes[now, pair] if signals.sizes.size > 0 else 1.0
                             if not open_position(market, rule, account, positions, order, pair, side, size, now):
                                 break
@@ -137,7 +139,7 @@ def _start(account, rules, order, seen, n_candles):
     account["balance"] = account["equity"] = account["peak"] = rules["starting_balance"]
     account["profit"] = account["drawdown"] = 0.0
     account["ruined"] = n_candles
-    account["valued"] = account["day"] = account["n_open"] = account["n_closed"] = account["n_won"] = 0
+    account["valued"] = account["day"] = account["month"] = account["n_open"] = account["n_closed"] = account["n_won"] = 0
     account["refused"] = 0
 
 
@@ -170,6 +172,23 @@ def _next_price(candles, ranges, position, now, stop):
                 return now
         now = end
     return stop
+
+
+@njit(**PART)
+def _look_ahead(market, planes, pair, side, now):
+    """Have the prices of the candle at which a position will be left fetched while it is opened, and those of the next
+    entry: the engine would wait longer for them than it takes to trade."""
+    n_pairs, n_candles = market.closes.shape
+    until = next_signal(planes, (1 - side) // 2, LEAVE, pair, now + 1, n_candles)
+    if until == n_candles:
+        return
+    fetch(market.candles, (pair * n_candles + until) * 4)
+    for place in range(now, min(until, now + 16 * 8), 8):
+        fetch(market.closes, pair * n_candles + place)
+    if n_pairs == 1:
+        now = next_signal(planes, LONG, ASK, pair, until + 1, n_candles)
+        if now < n_candles:
+            fetch(market.candles, now * 4)
 
 
 @njit(**INNER)

@@ -1,12 +1,11 @@
 """Signals as words of bits: where the next one is, and those that levels make of the scores of a model."""
 
-import math
-
 import numpy as np
 from numba import njit
 
 from agent_market.trading.kernels.compiling import INNER, PART
 from agent_market.trading.kernels.layout import ASK, LEAVE, MASK, SHIFT, STAND, WORD
+from agent_market.trading.kernels.machine import lowest_bit
 
 
 @njit(**INNER)
@@ -17,17 +16,11 @@ def next_signal(planes, side, kind, column, now, stop):
     word, last = now >> SHIFT, (stop - 1) >> SHIFT
     bits = planes[side, kind, word, column] >> (now & MASK)  # keeps the sign: the lowest bit stays what it is
     if bits != 0:
-        return min(now + _lowest(bits), stop)
+        return min(now + lowest_bit(bits), stop)
     word += 1
     while word <= last and planes[side, kind, word, column] == 0:
         word += 1
-    return min((word << SHIFT) + _lowest(planes[side, kind, word, column]), stop) if word <= last else stop
-
-
-@njit(**PART)
-def _lowest(bits):
-    """The number of the lowest bit that is set."""
-    return math.frexp(float(bits & -bits))[1] - 1
+    return min((word << SHIFT) + lowest_bit(planes[side, kind, word, column]), stop) if word <= last else stop
 
 
 @njit(**PART)
