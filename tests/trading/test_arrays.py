@@ -16,7 +16,7 @@ from agent_market.trading import (
     sweep_scores,
     sweep_thresholds,
 )
-from agent_market.trading.kernels.layout import EXIT_REASONS
+from agent_market.trading.kernels.layout import EXIT_REASONS, LEAVE, WORD
 from agent_market.trading.signals import SIGNALS
 
 PAIRS = ["A/USDT:USDT", "B/USDT:USDT", "C/USDT:USDT"]
@@ -122,3 +122,19 @@ def test_candles_that_cannot_be_are_refused(candles):
         market_arrays(candles, {PAIRS[0]: {}, PAIRS[2]: {}}, **HOW)
     with pytest.raises(DataError, match="there more than once"):
         market_arrays(pd.concat([candles, candles[:1]]), _markets(candles), **HOW)
+
+
+@pytest.mark.parametrize("length", [2, 63, 64, 65, 128, 130])
+def test_signals_act_one_candle_later(random_candles, length):
+    """At the turns from one word of bits to the next, too."""
+    pairs = ["A/USDT", "B/USDT"]
+    candles = random_candles(pairs, length)
+    market = market_arrays(candles, _markets(candles, "spot"), timeframe="1h", trading_mode="spot")
+    leaves = np.random.default_rng(length).random(market.shape) < 0.4
+    signals = pack_signals(market, np.zeros_like(leaves), leaves)
+    words = signals.planes[0, LEAVE, :, :-1]
+    bits = (words[:, None, :] >> np.arange(WORD)[None, :, None]) & 1
+    acting = bits.reshape(-1, len(pairs)).astype(bool)
+    np.testing.assert_array_equal(acting[1:length], leaves[:-1])
+    assert not acting[0].any()
+    assert not acting[length:].any()

@@ -147,11 +147,18 @@ def _run(
         log,
         trace,
         nothing[0:0].ravel(),
-        nothing,
+        None,
+        is_full(rules, market),
     )
     check_stakes(accounts[0], market, options)
     n_closed = int(accounts["n_closed"][0])
     return log[: n_closed + int(accounts["n_open"][0])], n_closed, trace
+
+
+def is_full(rules: np.ndarray, market: MarketArrays) -> bool | None:
+    """Whether a run needs more than the plain kernel has: True or None, see `kernels.loop.run`."""
+    asks = [rules["trailing"] != 0, rules["n_roi"] > 0, rules["exit_profit_only"] != 0]
+    return True if market.arrays.is_futures or np.any(asks) else None
 
 
 def scratch(market: MarketArrays, n_slots: int) -> tuple[np.ndarray, np.ndarray]:

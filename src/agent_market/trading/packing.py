@@ -42,7 +42,7 @@ def pack_signals(
         raise ParameterError("enter_short and exit_short need market.trading_mode futures; leave them out in spot")
     given = (enter_long, exit_long, enter_short, exit_short)
     words = [
-        _no_words(market) if flags is None else to_words(_acting(_checked(flags, name, market, "bool"), market))
+        _no_words(market) if flags is None else _acting_words(_checked(flags, name, market, "bool"), market)
         for name, flags in zip(SIGNALS, given, strict=True)
     ]
     if size is None:
@@ -58,7 +58,8 @@ def pack_scores(market: MarketArrays, scores: np.ndarray) -> np.ndarray:
 
     A missing score is NaN. Each stands at the candle that acts on it.
     """
-    grid = _acting(_checked(scores, "scores", market, "float64"), market, np.nan)
+    grid = np.full(_grid(market), np.nan)
+    grid[:, 1 : len(scores)] = _checked(scores, "scores", market, "float64")[:-1].T
     return grid.reshape(len(market.pairs), -1, WORD)
 
 
@@ -113,11 +114,19 @@ def _checked(values: np.ndarray, name: str, market: MarketArrays, dtype: str) ->
     return values
 
 
-def _acting(values: np.ndarray, market: MarketArrays, filler: float = 0) -> np.ndarray:
-    """Values (candles, pairs) at the candle that acts on them: (pairs, candles with the last word filled up)."""
-    grid = np.full(_grid(market), filler, dtype=values.dtype)
-    grid[:, 1 : len(values)] = values[:-1].T
-    return grid
+def _acting_words(flags: np.ndarray, market: MarketArrays) -> np.ndarray:
+    """Flags (candles, pairs) as bits of the candles that act on them: (words, pairs) int64.
+
+    They are packed first and moved by a candle as words: the less memory is gone through, the more of the candles stays
+    in the processor's cache.
+    """
+    packed = np.packbits(np.ascontiguousarray(flags[:-1].T), axis=1, bitorder="little")
+    bits = np.zeros((len(packed), len(market.arrays.alive) * WORD // 8), dtype="uint8")
+    bits[:, : packed.shape[1]] = packed
+    words = bits.view("<u8").T
+    acting = words << np.uint64(1)
+    acting[1:] |= words[:-1] >> np.uint64(WORD - 1)
+    return np.ascontiguousarray(acting).view("int64")
 
 
 def _planes(words: list[np.ndarray], market: MarketArrays) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from agent_market.errors import DataError, ParameterError
 from agent_market.trading.book import MarketArrays, prepare_market
-from agent_market.trading.engine import check_stakes, rules_of, scratch
+from agent_market.trading.engine import check_stakes, is_full, rules_of, scratch
 from agent_market.trading.kernels.layout import ACCOUNT, TRADE, Signals
 from agent_market.trading.options import BacktestOptions
 from agent_market.trading.packing import empty_signals, pack_scores, prepare_scores, prepare_signals
@@ -177,6 +177,7 @@ def _run_all(
     from agent_market.trading.kernels.loop import run
 
     figures, periods = np.empty((len(rules), len(FIGURES))), _periods_per_year(market, trading_days)
+    full = is_full(rules, market)
     n_slots = min(int(rules["max_open"].max()), len(market.pairs))
 
     def work(share: np.ndarray) -> np.ndarray:
@@ -185,7 +186,10 @@ def _run_all(
         trace, daily = np.zeros((2, len(market.dates) if n_slots > 1 else 0)), np.empty(len(market.arrays.day_ends))
         accounts, no_log = np.zeros(len(rules), dtype=ACCOUNT), np.empty(0, dtype=TRADE)
         desk = scratch(market, n_slots)
-        run(market.arrays, own, scores, levels, rules, share, periods, *desk, accounts, no_log, trace, daily, figures)
+        run(
+            market.arrays, own, scores, levels, rules, share, periods, *desk, accounts, no_log, trace, daily, figures,
+            full,
+        )  # fmt: skip
         return accounts
 
     n_threads = min(threads or len(os.sched_getaffinity(0)), len(rules))

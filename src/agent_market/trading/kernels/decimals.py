@@ -22,6 +22,7 @@ POWER = np.array([float(10**k) for k in range(POWERS)])
 POWER_TAIL = np.array([float(10**k - int(float(10**k))) for k in range(POWERS)])
 EXACT_POWERS = 22  # 10**22 is the largest power of ten that a float holds exactly
 EXACT_INTEGERS = 2.0**53
+MONEY_DIGITS, STOP_DIGITS = map(np.int64, (8, 14))  # to which profits are rounded and stops cut
 LONG_DIGITS = 18  # decimals that ccxt's division keeps
 SIGNIFICANT_DIGITS = 14  # how far freqtrade reads a price to derive ticks (`data/btanalysis/historic_precision.py`)
 
@@ -145,7 +146,7 @@ def to_multiple(number, unit, places, where):
 def to_stop(number, unit, places, where):
     """A stop at the tick above or below, which freqtrade cuts off after 14 decimals."""
     stop = to_multiple(number, unit, places, where)
-    return rounded(stop, 14) if places > 14 and stop != number else stop
+    return rounded(stop, STOP_DIGITS) if places > STOP_DIGITS and stop != number else stop
 
 
 @njit(**INNER)

@@ -56,13 +56,13 @@ def add(total, lost, number):
 
 
 @njit(**PART)
-def open_position(market, rules, account, positions, order, pair, side, size, now):
+def open_position(market, rules, account, positions, order, pair, side, size, now, full):
     """Open a position of `pair` at the open of candle `now` in the next free slot; whether there was money for it."""
     rate, terms = market.candles[pair, now, OPEN], market.terms[pair]
-    stake, leverage = _stake(market.tiers, market.is_futures, terms, rules, account, positions, order, rate, size)
+    stake, leverage = _stake(market.tiers, market.is_futures, terms, rules, account, positions, order, rate, size, full)
     if account["refused"]:
         account["refused"] = pair + 1
-    amount = _amount(terms, stake / rate * leverage)
+    amount = _amount(terms, stake / rate * leverage, full)
     if stake <= 0.0 or amount == 0.0:
         return False
     position, month = positions[order[account["n_open"]]], account["month"]
@@ -73,17 +73,23 @@ def open_position(market, rules, account, positions, order, pair, side, size, no
     position["opened"], position["closed"], position["is_ended"] = now, -1, 0
     position["leverage"] = leverage
     position["amount"], position["amount_tail"] = amount, decimal_tail(amount)
-    position["tick_unit"], position["tick_places"] = market.ticks[pair, month, 0], int(market.ticks[pair, month, 1])
+    position["tick_unit"], position["tick_places"] = (
+        market.ticks[pair, month, 0],
+        np.int64(market.ticks[pair, month, 1]),
+    )
     _value(position, rules, rate)
     _first_stop(position, rules)
-    _first_funding(position, terms, market.fundings)
-    position["liquidation"] = _liquidation(position, rules, terms, market.tiers) if market.is_futures else 0.0
+    position["liquidation"] = position["funding"] = 0.0
+    if full is not None:
+        _first_funding(position, terms, market.fundings)
+        if market.is_futures:
+            position["liquidation"] = _liquidation(position, rules, terms, market.tiers)
     account["n_open"] += 1
     return True
 
 
 @njit(**INNER)
-def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, size):
+def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, size, full):
     """The stake of the next trade and its leverage; a stake of 0 if there is no room (`wallets.py`)."""
     tied, lost = 0.0, 0.0
     for place in range(account["n_open"]):
@@ -98,7 +104,7 @@ def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, siz
         return 0.0, 1.0
     stake = max(stake, 0.0)
     leverage, most = 1.0, np.inf
-    if is_futures:
+    if full is not None and is_futures:
         allowed = _allowed_leverage(tiers, terms, stake)
         if allowed == 0.0:
             account["refused"] = 1
@@ -142,10 +148,10 @@ def _largest_notional(tiers, terms, leverage):
 
 
 @njit(**PART)
-def _amount(terms, amount):
+def _amount(terms, amount, full):
     """The amount in whole steps of contracts, in base currency (`exchange_utils.py`)."""
     unit, places, contract = terms["step_unit"], terms["step_places"], terms["contract"]
-    if contract == 1.0:
+    if full is None or contract == 1.0:
         return to_multiple(amount, unit, places, DOWN)
     contracts, tail = divide(amount, decimal_tail(amount), contract, decimal_tail(contract))
     contracts = to_multiple(cut_long(contracts, tail), unit, places, DOWN)

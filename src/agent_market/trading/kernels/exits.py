@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from agent_market.trading.kernels.compiling import INNER, PART
-from agent_market.trading.kernels.decimals import NEAREST, decimal_tail, rounded, to_multiple, value_of
+from agent_market.trading.kernels.decimals import MONEY_DIGITS, NEAREST, decimal_tail, rounded, to_multiple, value_of
 from agent_market.trading.kernels.entries import add, stop_from
 from agent_market.trading.kernels.layout import (
     CLOSE,
@@ -36,20 +36,21 @@ ROUNDING = 1e-7
 
 
 @njit(**PART)
-def leave(candle, terms, fundings, rules, position, leaves, stands, now, n_candles):
+def leave(candle, terms, fundings, rules, position, leaves, stands, now, n_candles, full):
     """What becomes of the position at this candle: it STAYS, is CLOSED, or waits for the end of the run (ENDED).
 
     leaves, stands: whether a signal says to leave, and whether the one to enter stands.
     """
-    paid_funding = position["next_funding"] < position["funding_stop"] and _add_funding(fundings, position, now)
     best = 0.0
-    if rules["trailing"] or rules["n_roi"] > 0:
-        best = _profit_ratio(rules, position, candle[HIGH] if position["side"] > 0 else candle[LOW])
-    if rules["trailing"]:
-        _trail(rules, position, candle, best, paid_funding)
-    reason, rate = _choose(rules, position, candle, leaves, stands, best, now)
+    if full is not None:
+        paid_funding = position["next_funding"] < position["funding_stop"] and _add_funding(fundings, position, now)
+        if rules["trailing"] or rules["n_roi"] > 0:
+            best = _profit_ratio(rules, position, candle[HIGH] if position["side"] > 0 else candle[LOW])
+        if rules["trailing"]:
+            _trail(rules, position, candle, best, paid_funding)
+    reason, rate = _choose(rules, position, candle, leaves, stands, best, now, full)
     if reason == NONE:
-        _set_envelope(rules, position, terms, fundings, now)
+        _set_envelope(rules, position, terms, fundings, now, full)
     else:
         position["wake"] = now + 1  # if it is not filled, it is asked for anew at the next candle
         if _fill(candle, rules, position, rate, reason, now):
@@ -77,7 +78,7 @@ def _fill(candle, rules, position, rate, reason, now):
 def _close(rules, position, rate, reason, now):
     """Write the end of a position into it (`trade_model.py`, `recalc_trade_from_orders`)."""
     value = _close_value(rules, position, rate)
-    profit = rounded(value - position["paid"] if position["side"] > 0 else position["paid"] - value, 8)
+    profit = rounded(value - position["paid"] if position["side"] > 0 else position["paid"] - value, MONEY_DIGITS)
     position["closed"], position["close_rate"], position["reason"] = now, rate, reason
     position["profit"] = profit
     position["profit_ratio"] = profit / position["invested"] * position["leverage"]
@@ -89,7 +90,7 @@ def _profit_ratio(rules, position, rate):
     if position["open_value"] == 0.0:
         return 0.0
     growth = _close_value(rules, position, rate) / position["open_value"]
-    return rounded((growth - 1 if position["side"] > 0 else 1 - growth) * position["leverage"], 8)
+    return rounded((growth - 1 if position["side"] > 0 else 1 - growth) * position["leverage"], MONEY_DIGITS)
 
 
 @njit(**INNER)
@@ -134,16 +135,18 @@ def _trail(rules, position, candle, best, paid_funding):
 
 
 @njit(**INNER)
-def _choose(rules, position, candle, leaves, stands, best, now):
+def _choose(rules, position, candle, leaves, stands, best, now, full):
     """The first rule that closes the position at this candle, and its price; NONE if there is none."""
     if rules["use_exit_signal"] and leaves:
-        if not rules["exit_profit_only"]:
+        if full is None or not rules["exit_profit_only"]:
             return EXIT_SIGNAL, candle[OPEN]
         if _profit_ratio(rules, position, candle[OPEN]) > rules["exit_profit_offset"]:
             return EXIT_SIGNAL, candle[OPEN]
     stopped = _stopped(position, candle)
-    if stopped in (STOP_LOSS, LIQUIDATION):
+    if stopped == STOP_LOSS or stopped == LIQUIDATION:  # a tuple would be one more function to compile
         return stopped, _stop_price(rules, position, candle, stopped, now)
+    if full is None:
+        return NONE, 0.0
     if rules["n_roi"] > 0 and not (stands and rules["ignore_roi_if_entry_signal"]):
         step = _roi_step(rules, position, now)
         if step >= 0 and best > rules["roi"][step]:
@@ -229,23 +232,24 @@ def _rate_of_profit(rules, position, profit):
 
 
 @njit(**INNER)
-def _set_envelope(rules, position, terms, fundings, now):
+def _set_envelope(rules, position, terms, fundings, now, full):
     """Note the prices and the candle before which nothing can happen to the position, save an exit signal."""
     is_long = position["side"] > 0
     wake, near = terms["last"], np.inf if is_long else 0.0
-    if rules["n_roi"] > 0:
-        step = _roi_step(rules, position, now)
-        if step >= 0:
-            near = _rate_of_profit(rules, position, rules["roi"][step])
-            near *= 1 - ROUNDING if is_long else 1 + ROUNDING
-        if step + 1 < rules["n_roi"]:
-            wake = min(wake, position["opened"] + rules["roi_after"][step + 1])
-    if rules["trailing"]:
-        near = min(near, position["trailed"]) if is_long else max(near, position["trailed"])
-        if rules["trailing_positive"] > rules["stoploss"]:  # a lower price may mean a nearer stop
-            near = 0.0 if is_long else np.inf
-    if position["next_funding"] < position["funding_stop"]:
-        wake = min(wake, math.ceil(fundings[position["next_funding"], WHEN]))
+    if full is not None:
+        if rules["n_roi"] > 0:
+            step = _roi_step(rules, position, now)
+            if step >= 0:
+                near = _rate_of_profit(rules, position, rules["roi"][step])
+                near *= 1 - ROUNDING if is_long else 1 + ROUNDING
+            if step + 1 < rules["n_roi"]:
+                wake = min(wake, position["opened"] + rules["roi_after"][step + 1])
+        if rules["trailing"]:
+            near = min(near, position["trailed"]) if is_long else max(near, position["trailed"])
+            if rules["trailing_positive"] > rules["stoploss"]:  # a lower price may mean a nearer stop
+                near = 0.0 if is_long else np.inf
+        if position["next_funding"] < position["funding_stop"]:
+            wake = min(wake, math.ceil(fundings[position["next_funding"], WHEN]))
     position["wake"] = wake
     if is_long:
         position["floor"], position["ceiling"] = max(position["stop"], position["liquidation"]), near

@@ -21,8 +21,9 @@ def _compiled(version: int):
 
     @njit(**ALONE)
     def run(
-        market, signals, scores, levels, rules, share, periods, desk, positions, accounts, log, trace, daily, figures
-    ):
+        market, signals, scores, levels, rules, share, periods, desk, positions, accounts, log, trace, daily,
+        figures, full,
+    ):  # fmt: skip
         """Trade all candles under each of many rules: accounts, and the equity of one or the figures of each.
 
         signals: of all runs, or room for those of one, if levels make them of scores.
@@ -35,14 +36,16 @@ def _compiled(version: int):
         trace (3 or 2, candles) float64: zeros. Equity is written where figures are not asked for; otherwise it is
             scratch, which an account of one slot does not use.
         daily (days,) float64: scratch, equity at the last close of each UTC day.
-        figures (runs, 6) float64: filled, or nothing.
+        figures (runs, 6) float64: filled, or None.
+        full: None where no rule asks for ROI, a trailing stop or `exit_profit_only`, in spot; otherwise True.
+
+        What is None is told apart by its type: numba compiles without what it is for, in half of the time.
         """
         n_pairs, n_candles = market.closes.shape
         order, queue, seen, planes = desk[0], desk[1], desk[2], signals.planes
-        keeps_equity = figures.size == 0
         for number in range(share[0], rules.size, share[1] + version * 0):
             rule, account = rules[number], accounts[number]
-            if levels.size > 0:
+            if figures is not None and levels.size > 0:
                 signals_of_scores(scores, levels[number], market.alive, planes)
             n_slots = min(rule["max_open"], n_pairs)
             is_alone = n_slots == 1
@@ -76,7 +79,7 @@ def _compiled(version: int):
                             break
                         pair = place - n_queued
                         place += 1
-                        wanted = 0 if seen[pair] == now else _asked_side(planes, pair, now)
+                        wanted = 0 if seen[pair] == now else _asked_side(planes, pair, now, full)
                         if wanted == 0:
                             continue
                     while True:  # once; after a reversal once more
@@ -84,7 +87,7 @@ def _compiled(version: int):
                             slot, side = order[account["n_open"]], wanted
                             _look_ahead(market, planes, pair, side, now)
                             size = signals.sizes[now, pair] if signals.sizes.size > 0 else 1.0
-                            if not open_position(market, rule, account, positions, order, pair, side, size, now):
+                            if not open_position(market, rule, account, positions, order, pair, side, size, now, full):
                                 break
                         candle = (
                             market.candles[pair, now, OPEN],
@@ -94,10 +97,12 @@ def _compiled(version: int):
                         )
                         row, terms, position = (1 - side) // 2, market.terms[pair], positions[slot]
                         # Before it may earn otherwise from here on, by funding, or nothing.
-                        value_position(market, position, account, trace, daily, is_alone, keeps_equity, now)
+                        value_position(market, position, account, trace, daily, is_alone, figures, now)
                         leaves = is_signal(planes, row, LEAVE, pair, now)
                         stands = is_signal(planes, row, STAND, pair, now)
-                        outcome = leave(candle, terms, market.fundings, rule, position, leaves, stands, now, n_candles)
+                        outcome = leave(
+                            candle, terms, market.fundings, rule, position, leaves, stands, now, n_candles, full
+                        )
                         if outcome == STAYS:
                             break
                         if is_alone:
@@ -108,9 +113,9 @@ def _compiled(version: int):
                             break
                         _book(account, position, log)
                         _free(account, order, slot)
-                        wanted = -side if wanted == 0 and _asked_side(planes, pair, now) == -side else 0
-                        if wanted == 0:
+                        if full is None or wanted != 0 or _asked_side(planes, pair, now, full) != -side:
                             break
+                        wanted = -side
                 now += 1
             n_waiting = account["n_open"]
             account["n_open"] = 0
@@ -121,11 +126,11 @@ def _compiled(version: int):
             for place in range(n_waiting):
                 position = positions[order[place]]
                 if not position["is_ended"]:  # what freqtrade could not close
-                    value_position(market, position, account, trace, daily, is_alone, keeps_equity, n_candles)
+                    value_position(market, position, account, trace, daily, is_alone, figures, n_candles)
                     _keep(position, log, account["n_closed"] + account["n_open"])
                     account["n_open"] += 1
-            value_account(market, account, trace, daily, is_alone, keeps_equity)
-            if not keeps_equity:
+            value_account(market, account, trace, daily, is_alone, figures)
+            if figures is not None:
                 write_figures(account, rule["starting_balance"], daily, periods, figures[number])
 
     return run
@@ -139,7 +144,9 @@ def _start(account, rules, order, seen, n_candles):
     account["balance"] = account["equity"] = account["peak"] = rules["starting_balance"]
     account["profit"] = account["drawdown"] = 0.0
     account["ruined"] = n_candles
-    account["valued"] = account["day"] = account["month"] = account["n_open"] = account["n_closed"] = account["n_won"] = 0
+    account["valued"] = account["day"] = account["month"] = account["n_open"] = account["n_closed"] = account[
+        "n_won"
+    ] = 0
     account["refused"] = 0
 
 
@@ -192,11 +199,11 @@ def _look_ahead(market, planes, pair, side, now):
 
 
 @njit(**INNER)
-def _asked_side(planes, pair, now):
+def _asked_side(planes, pair, now, full):
     """The side that is asked for: 1 long, -1 short, 0 none."""
     if is_signal(planes, LONG, ASK, pair, now):
         return 1
-    if planes.shape[0] > 1 and is_signal(planes, SHORT, ASK, pair, now):
+    if full is not None and planes.shape[0] > 1 and is_signal(planes, SHORT, ASK, pair, now):
         return -1
     return 0
 

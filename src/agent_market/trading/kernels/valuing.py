@@ -14,13 +14,13 @@ from agent_market.trading.kernels.layout import BOOKED, EQUITY, GROSS, SHIFT
 
 
 @njit(**INNER)
-def value_position(market, position, account, trace, daily, is_alone, keeps_equity, until):
+def value_position(market, position, account, trace, daily, is_alone, figures, until):
     """Value a position, if closed at no cost, at the closes before candle `until` that it is not valued at yet."""
     first, position["marked"] = position["marked"], until
     if is_alone:
-        _stand_still(market.day_ends, account, trace, daily, keeps_equity, first)
+        _stand_still(market.day_ends, account, trace, daily, figures, first)
         account["valued"] = until
-        if not keeps_equity:
+        if figures is not None:
             if first < until:
                 _follow(market.closes, market.ranges, market.day_ends, position, account, daily, first, until)
             return
@@ -40,44 +40,44 @@ def value_position(market, position, account, trace, daily, is_alone, keeps_equi
 
 
 @njit(**INNER)
-def value_account(market, account, trace, daily, is_alone, keeps_equity):
+def value_account(market, account, trace, daily, is_alone, figures):
     """Value the account at all closes that it is not valued at yet. A trace that is not kept is 0 again."""
     n_candles = market.closes.shape[1]
     if is_alone:
-        _stand_still(market.day_ends, account, trace, daily, keeps_equity, n_candles)
+        _stand_still(market.day_ends, account, trace, daily, figures, n_candles)
         return
     balance, day = account["balance"], 0
     for now in range(n_candles):
         balance += trace[BOOKED, now]
         value = balance + trace[EQUITY, now]
-        if keeps_equity:
+        if figures is None:
             trace[EQUITY, now] = value
-            continue
-        trace[EQUITY, now] = trace[BOOKED, now] = 0.0
-        _see(account, value, now)
-        if now == market.day_ends[day]:
-            daily[day] = account["equity"]
-            day += 1
+        else:
+            trace[EQUITY, now] = trace[BOOKED, now] = 0.0
+            _see(account, value, now)
+            if now == market.day_ends[day]:
+                daily[day] = account["equity"]
+                day += 1
 
 
 @njit(**INNER)
-def _stand_still(day_ends, account, trace, daily, keeps_equity, until):
+def _stand_still(day_ends, account, trace, daily, figures, until):
     """Nothing is open before candle `until`: equity is the balance."""
     first, balance = account["valued"], account["balance"]
     if first >= until:
         return
     account["valued"] = until
-    if keeps_equity:
+    if figures is None:
         equity = trace[EQUITY, first:until]
         for now in range(equity.size):
             equity[now] = balance
-        return
-    _see(account, balance, first)
-    day = account["day"]
-    while day < day_ends.size and day_ends[day] < until:
-        daily[day] = account["equity"]
-        day += 1
-    account["day"] = day
+    else:
+        _see(account, balance, first)
+        day = account["day"]
+        while day < day_ends.size and day_ends[day] < until:
+            daily[day] = account["equity"]
+            day += 1
+        account["day"] = day
 
 
 @njit(**PART)
