@@ -91,8 +91,12 @@ class Run:
     def tell(self, event: str, **facts: Any) -> dict[str, Any]:
         """Add a line to the run's events, and give it back."""
         line = {"time": now(), "run": self.id, "event": event, **facts}
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
+        with (self.folder / "events.jsonl").open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                text = text if file.read(1) == b"\n" else "\n" + text  # what a crash cut off is a line of its own
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         return line
@@ -120,10 +124,11 @@ class Archive:
         self.folder = folder
         self.project = project or Path.cwd()
 
-    def begin(self, name: str, task: dict[str, Any], task_file: str) -> Run:
+    def begin(self, name: str, task: dict[str, Any], task_file: str, libraries: dict[str, str]) -> Run:
         """A new run; it is the latest one from here on."""
         run_id = f"{generate_timestamp()}-{name}"
         run = Run(run_id, name, task, task_file, self.folder / run_id, started=now())
+        run.code, run.libraries = code_state(self.project), libraries
         run.folder.mkdir(parents=True)
         run.save()
         pointers = self._pointers()

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent_market.configured import data_folder
 from agent_market.errors import FlowError
-from agent_market.flow.archive import Archive, Pins, Round, Run, code_state
+from agent_market.flow.archive import Archive, Pins, Round, Run
 from agent_market.flow.code import CodeBook
 from agent_market.flow.collect import collect
 from agent_market.flow.guard import alone
@@ -77,10 +77,7 @@ class Flow:
                     return self._carry_on(archive, before)
                 if all(not todo for todo in self._plans(archive, before)):
                     return Outcome(before, did_nothing=True)
-            run = archive.begin(self.task.name, self.task.model_dump(mode="json"), self.source)
-            run.code = code_state(archive.project)
-            run.libraries = dict(_versions())
-            run.save()
+            run = archive.begin(self.task.name, self.task.model_dump(mode="json"), self.source, dict(_versions()))
             self._tell(run, "flow_started", task=run.task)
             return self._rounds(archive, run, before)
 

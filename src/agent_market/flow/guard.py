@@ -53,11 +53,14 @@ def acquire(what: str) -> None:
     except Timeout:
         raise BusyError(f"{_holder(folder)}; wait for it to end, or use other data (AGENT_MARKET_DATA)") from None
     if not nested:
-        clear_up(folder)
+        died = (folder / "holder.json").exists()
         write_json(
             folder / "holder.json",
             {"what": what, "process": os.getpid(), "host": socket.gethostname(), "since": now()},
         )
+        clear_up(folder)
+        if died:
+            _remove_drafts(folder)
 
 
 def release() -> None:
@@ -117,6 +120,19 @@ def clear_up(folder: Path) -> list[str]:
         shutil.rmtree(path)
     journal.unlink()
     return removed
+
+
+def _remove_drafts(folder: Path) -> None:
+    """Remove what a run that died had begun to write beside its place; a draft is named `.….draft` everywhere."""
+    others = [path for path in folder.parent.iterdir() if path.is_dir() and path != folder]
+    # Not all of the state folder: a run that is being reproduced has data of its own there.
+    drafts = [*folder.glob(".*.draft"), *folder.glob("nodes/*/.*.draft"), *folder.parent.glob(".*.draft")]
+    drafts += [draft for other in others for draft in other.rglob(".*.draft")]
+    for draft in drafts:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
 
 
 class GuardHooks:
