@@ -48,7 +48,7 @@ lock: $(READY)  ## write requirements.lock from what is installed
 
 clean:  ## remove what runs stored and tests left behind, and the environment; your own files in data/01_raw stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis .viz src/*.egg-info
-	rm -rf data/01_raw/candles.parquet data/0[2-8]_*/*
+	rm -rf data/01_raw/candles.parquet data/0[2-8]_*/* data/.state data/runs
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
