@@ -3,6 +3,7 @@
 import importlib
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -237,3 +238,67 @@ def test_all_code_that_runs_in_a_node_was_foreseen():
     folds = FoldOptions(train="20d", valid="5d", test="5d")
     assert isinstance(traced(features.make_folds, candles, folds, market), pd.DataFrame)
     traced(features.build_labels, candles, LabelOptions(), market, TrainingOptions())
+
+
+@pytest.mark.slow
+def test_all_code_that_runs_in_a_whole_run_was_foreseen(tmp_path, monkeypatch):
+    """As above, for each node of a run of all families of models, mining included, with what saves its outputs."""
+    from kedro.framework.hooks import hook_impl
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    from agent_market.flow import CachedRunner
+    from agent_market.flow.content import path_of, texts_in
+    from projects import PROJECT
+
+    monkeypatch.setenv("AGENT_MARKET_DATA", str(tmp_path))
+    bootstrap_project(PROJECT)
+    runner = CachedRunner()
+    missed: dict[str, set[tuple[str, str]]] = {}
+    # What stands around a node, and cannot change what it makes: schemas only refuse.
+    around = tuple(f"agent_market.{name}" for name in ("flow", "hooks", "configured", "progress", "schemas"))
+
+    class Tracing:
+        def __init__(self):
+            self.called = set()
+
+        def note(self, frame, event, _):
+            module = frame.f_globals.get("__name__", "")
+            if event == "call" and module.startswith("agent_market.") and not module.startswith(around):
+                self.called.add((module, frame.f_code.co_qualname.split(".")[0]))
+
+        @hook_impl
+        def before_node_run(self):
+            self.called = set()
+            sys.setprofile(self.note)
+
+        @hook_impl
+        def after_dataset_saved(self, dataset_name, node, data):
+            sys.setprofile(None)
+            book = runner._book
+            catalog = runner.catalog
+            texts = [t for n in node.inputs if n.startswith("params:") for t in texts_in(catalog.load(n))]
+            for model in (catalog.get(n) for n in node.inputs if n.endswith(".model")):
+                texts += model.code_of(Path(path_of(model)))
+            named = [(module, "*") for text in texts for module in runner._modules(text)]
+            kinds = [type(catalog.get(n)) for n in [*node.inputs, *node.outputs]]
+            classes = [
+                (kind.__module__, kind.__qualname__) for kind in kinds if kind.__module__.startswith("agent_market")
+            ]
+            function = getattr(node.func, "func", node.func)
+            foreseen, _ = book.reached([(function.__module__, function.__name__), *named, *classes])
+            whole = {module for module, name in foreseen if name == "*"}
+            gone = {c for c in self.called if c not in foreseen and c[0] not in whole}
+            if gone := {c for c in gone if not c[1].startswith(("<", "__"))}:
+                missed.setdefault(node.name, set()).update(gone)
+            sys.setprofile(self.note)
+
+    parameters = {"features": {"mined": True}, "training": {"n_jobs": 1}, "backtest": {"freqtrade": False}}
+    with KedroSession.create(PROJECT, env="test", runtime_params=parameters) as session:
+        session._hook_manager.register(Tracing())
+        try:
+            session.run(pipeline_names=["__default__", "factor_mining"], runner=runner)
+        finally:
+            sys.setprofile(None)
+    assert len(runner.ran) > 100
+    assert not missed, "\n".join(f"{node}: {sorted(gone)}" for node, gone in missed.items())

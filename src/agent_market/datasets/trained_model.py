@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kedro_datasets._typing import JSONPreview
 
@@ -33,6 +35,11 @@ class TrainedModelDataset(FolderDataset):
             shutil.rmtree(target)
         draft.rename(target)
 
+    def code_of(self, path: Path) -> list[str]:
+        """Adapters whose code works on this model, and on its members if it is made of others."""
+        facts = (json.loads(file.read_text(encoding="utf-8")) for file in (path / FACTS, *path.glob("fold_*/*.json")))
+        return sorted({name for fact in facts for name in _adapters_in(fact)})
+
     def stand_ins(self, path: Path) -> dict[str, bytes]:
         """What makes two models equal: not the state of the whole package when they were fitted."""
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
@@ -42,3 +49,12 @@ class TrainedModelDataset(FolderDataset):
     def preview(self) -> JSONPreview:
         """The facts of the model, for kedro-viz."""
         return JSONPreview((Path(self._get_load_path()) / FACTS).read_text())
+
+
+def _adapters_in(facts: Any) -> Iterator[str]:
+    if isinstance(facts, dict):
+        yield from (value for name, value in facts.items() if name == "adapter" and isinstance(value, str))
+        facts = list(facts.values())
+    if isinstance(facts, list):
+        for part in facts:
+            yield from _adapters_in(part)

@@ -5,7 +5,8 @@ A catalog entry may say how it is to be seen, under `metadata: {cache: …}`:
 - `{ignored: true}`: contents do not matter. An input that changes no result, or a file that each run goes on with.
 - `{volatile: [column, …]}`: these columns of a table are measured by a clock, and do not count.
 
-A dataset in a folder may have a method `stand_ins(path)`: by name of file, what counts in place of its content.
+A dataset in a folder may have a method `stand_ins(path)`: by name of file, what counts in place of its content; and
+`code_of(path)`: names of modules, or of adapters, whose code works on what is stored there.
 """
 
 import hashlib

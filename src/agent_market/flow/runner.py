@@ -262,11 +262,16 @@ class CachedRunner(SequentialRunner):
         return self.contents[name]
 
     def _code(self, node: Node, catalog: CatalogProtocol) -> str:
-        """The code of a node, of the modules that its parameters name, and of its datasets' own classes."""
-        modules = []
+        """The code of a node, of the modules that its parameters and inputs name, and of its datasets' own classes."""
+        modules: list[str] = []
         for name in node.inputs:
             if is_parameter(name) and name != "parameters":
-                modules += [module for text in texts_in(catalog.load(name)) for module in self._modules(text)]
+                texts = list(texts_in(catalog.load(name)))
+            elif hasattr(dataset := _dataset(catalog, name), "code_of") and (path := path_of(dataset)) is not None:
+                texts = dataset.code_of(Path(path))
+            else:
+                continue
+            modules += [module for text in texts for module in self._modules(text)]
         datasets = [_dataset(catalog, name) for name in [*node.inputs, *node.outputs] if not is_parameter(name)]
         kinds = {type(dataset) for dataset in datasets if not is_ignored(dataset)}
         classes = sorted({f"{kind.__qualname__} {self._book.digest_of_class(kind)}" for kind in kinds})
