@@ -42,12 +42,14 @@ from agent_market.pipelines.tuning import scorer
 from agent_market.trading.options import BacktestOptions
 
 HORIZON = 12
+PARTS = ("job", "calls", "joblib", "features", "folder", "fits")
 MODEL = parse_model_options({"adapter": "lightgbm"})
 MIB, GIB = 2**20, 2**30
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--candles", type=int, default=17_520, help="per pair")
     parser.add_argument("--trials", type=int, default=8)
@@ -64,13 +66,22 @@ def main() -> None:
         folder = Path(folder)
         with scheduler_in(folder) as (address, add_worker):
             options = ComputeOptions(backend="dask", scheduler=address, shared_folder=str(folder / "shared"))
-            compare(market, chosen.trials, options, add_worker)
-            with computing(options):
-                measure_calls()
-            compare_with_joblib(market, options)
-            measure_features(chosen.feature_rows, folder, options)
-        measure_folder(folder / "shelf", chosen.megabytes)
-    measure_fits(market)
+            if "job" in chosen.parts:
+                compare(market, chosen.trials, options, add_worker)
+            elif {*chosen.parts} & {"calls", "joblib", "features"}:
+                add_worker()
+                add_worker()
+                wait_for_workers(2, options)
+            if "calls" in chosen.parts:
+                measure_calls(options)
+            if "joblib" in chosen.parts:
+                compare_with_joblib(market, options)
+            if "features" in chosen.parts:
+                measure_features(chosen.feature_rows, folder, options)
+        if "folder" in chosen.parts:
+            measure_folder(folder / "shelf", chosen.megabytes)
+    if "fits" in chosen.parts:
+        measure_fits(market)
 
 
 def compare(market: dict, trials: int, options: ComputeOptions, add_worker: Callable[[], None]) -> None:
@@ -80,8 +91,7 @@ def compare(market: dict, trials: int, options: ComputeOptions, add_worker: Call
     print(f"one process: {seconds:.1f} s")
     for workers in (1, 2):
         add_worker()
-        while workers_of(options) < workers:
-            time.sleep(0.2)
+        wait_for_workers(workers, options)
         with computing(options):
             run_parallel([joblib.delayed(job)(market, 1, n_jobs=1)] * 2, n_jobs=-1)
             before = traffic()
@@ -110,9 +120,11 @@ def job(market: dict, trials: int, *, n_jobs: int) -> tuple[pd.DataFrame, pd.Dat
     return tuned.trials, found[1]
 
 
-def measure_calls(n: int = 500) -> None:
+def measure_calls(options: ComputeOptions, n: int = 500) -> None:
     """What one call costs that does nothing."""
-    _, seconds = timed(lambda: run_parallel([joblib.delayed(abs)(-1)] * n, n_jobs=-1))
+    with computing(options):
+        run_parallel([joblib.delayed(abs)(-1)] * 20, n_jobs=-1)
+        _, seconds = timed(lambda: run_parallel([joblib.delayed(abs)(-1)] * n, n_jobs=-1))
     print(f"a call that does nothing: {1e3 * seconds / n:.1f} ms ({n} of them, two workers)")
 
 
@@ -230,9 +242,12 @@ def scheduler_in(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
             process.wait()
 
 
-def workers_of(options: ComputeOptions) -> int:
-    with computing(options):
-        return count_workers(-1)
+def wait_for_workers(wanted: int, options: ComputeOptions) -> None:
+    there = 0
+    while there < wanted:
+        with computing(options):
+            there = count_workers(-1)
+        time.sleep(0.2)
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float]:
