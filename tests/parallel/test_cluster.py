@@ -244,3 +244,47 @@ def test_workers_of_another_version_or_with_threads_are_refused_by_name(tmp_path
         with computing(made.options()), pytest.raises(ComputeError, match="has 3 threads; start it with --nthreads 1"):
             run_parallel([joblib.delayed(scaled)(1, 2)] * 2, n_jobs=-1)
         assert made.left() == []
+
+
+# ---- the project on a cluster
+
+
+@pytest.mark.slow
+def test_a_pair_of_placebo_worlds_on_two_workers_claims_what_it_claims_on_one_machine(two, tmp_path):
+    from kedro.framework.startup import bootstrap_project
+
+    from agent_market.parameters import Parameters
+    from agent_market.pipelines.data_engineering.nodes import (
+        clean_candles,
+        fetch_candles,
+        load_funding,
+        snapshot_market,
+    )
+    from agent_market.pipelines.placebo.nodes import certify_placebo
+
+    bootstrap_project(PROJECT)
+    tree = {
+        "market": {"n_pairs": 4, "n_candles": 24 * 120, "signal_strength": 0.08, "seed": 3},
+        "features": {},
+        "labels": {"horizons": [1, 12]},
+        "folds": {"train": "60d", "valid": "10d", "test": "20d"},
+        "training": {"horizon": 12},
+        "models": {"ridge": {"adapter": "sklearn"}},
+        "backtest": {},
+        "placebo": {"markets": 1, "rotations": 1},
+    }
+    configured = Parameters.model_validate(tree)
+    candles, _ = clean_candles(fetch_candles(configured.market), configured.market)
+    market = candles, load_funding(candles, configured.market)
+    market += (snapshot_market(candles, configured.market, configured.backtest),)
+
+    def certificate(folder):
+        return certify_placebo(*market, tree | {"placebo": tree["placebo"] | {"folder": str(folder)}})
+
+    here = certificate(tmp_path / "here")
+    with computing(two.options()):
+        there = certificate(tmp_path / "there")
+    assert there == here
+    rows = [sorted((tmp_path / place).rglob("*.json")) for place in ("here", "there")]
+    assert [row.read_text() for row in rows[0]] == [row.read_text() for row in rows[1]]
+    assert len(rows[0]) == 2
