@@ -1,5 +1,6 @@
 """Running a flow: round after round, from where an earlier run was left, until it is done or has to stop."""
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from agent_market.flow.task import Task, parse_task
 from agent_market.words import in_words
 
 MINING = "factor_mining"
+JUDGING = f"{MINING}.judge_candidates"
 TRAINING = ("ml_training", "dl_training", "rl_training", "ensemble")
 
 LIBRARIES = (
@@ -59,6 +61,7 @@ class Flow:
         self.source = source
         self._listen = listen or (lambda event: None)
         self._book = CodeBook([PACKAGE])
+        self._runner = CachedRunner()
         self.begun: Run | None = None
         """The run that is gone through; None as long as nothing was begun."""
 
@@ -150,14 +153,16 @@ class Flow:
         """One round, with retries, and without what fails where the task says so."""
         current.state = "running"
         left_out: set[str] = set(run.left_out)
-        tries, borrow = 0, True
+        tries = 0
+        start = current if current.pins is not None else earlier
         while True:
-            setting = self._setting(archive, current.number, run, earlier if borrow else None, left_out)
-            current.pins = setting.pins
+            setting = self._setting(archive, current.number, run, start, left_out)
+            is_own, start = start is current, current  # tries of one round see the ledger as its first one did
+            current.pins = setting.pins or current.pins
             run.save()
-            runner = CachedRunner(
+            self._runner = runner = CachedRunner(
                 keep_going=self.task.on_error.policy == "continue",
-                listen=self._watch(archive, run, setting),
+                listen=self._watch(archive, run, setting, is_own=is_own),
                 prepare=setting.prepare,
                 book=self._book,
             )
@@ -166,7 +171,7 @@ class Flow:
                 run_round(setting, runner, lambda kedro_run: self._note(run, current, kedro_run))
                 break
             except _OutdatedPins:
-                borrow, current.pins = False, None
+                current.pins = None
             except Exception as error:
                 tries += 1
                 if tries <= self.task.on_error.retries:
@@ -202,24 +207,34 @@ class Flow:
         else:
             library = pins.library if pins else self._newest_library(archive)
             feedback = pins.feedback if pins else self._latest_feedback(archive, run)
-        lines = pins.ledger if pins else self._ledger(archive)
+        lines = pins.ledger if pins else len(_ledger(archive))
         file = archive.folder / feedback if feedback else None
         if file is not None and not file.is_file():
             file, feedback = None, None
         chosen = Pins(lines, library, feedback)
         return Setting(self.task, self.source, steps, gone, chosen, str(file) if file else None)
 
-    def _watch(self, archive: Archive, run: Run, setting: Setting) -> Callable[..., None]:
-        lines_then = setting.pins.ledger if setting.pins else 0
-        outdated = setting.pins is not None and self._ledger(archive) > lines_then
+    def _watch(self, archive: Archive, run: Run, setting: Setting, *, is_own: bool) -> Callable[..., None]:
+        """A listener, which ends a round that would mine anew with an old view of the ledger.
+
+        Lines that were added since are of other rounds, if the view is that of a run before. A round that was begun
+        with it (`is_own`) may have added its line before it died: that shows when its factors are judged.
+        """
+        lines = _ledger(archive)[setting.pins.ledger :] if setting.pins else []
 
         def listen(event: str, **facts: Any) -> None:
-            step = str(facts.get("node", "")).split(".")[0]
-            if outdated and event == "node_started" and step == MINING and facts["changed"]:
+            node = str(facts.get("node", ""))
+            is_new = bool(lines) and event == "node_started" and node.startswith(f"{MINING}.") and facts["changed"]
+            if is_new and (not is_own or (node == JUDGING and not self._stands_in(lines))):
                 raise _OutdatedPins
             self._tell(run, event, **facts)
 
         return listen
+
+    def _stands_in(self, lines: list[str]) -> bool:
+        """Whether one of these lines of the ledger is of the factors that are about to be judged."""
+        tried = sorted(set(self._runner.catalog.load("factor_trials")["rank_key"]))
+        return any(json.loads(line).get("trials") == tried for line in lines)
 
     def _note(self, run: Run, current: Round, kedro_run: str) -> None:
         current.kedro_runs.append(kedro_run)
@@ -227,10 +242,6 @@ class Flow:
 
     def _tell(self, run: Run, event: str, **facts: Any) -> None:
         self._listen(run.tell(event, **facts))
-
-    def _ledger(self, archive: Archive) -> int:
-        file = archive.folder.parent / "mining_ledger.jsonl"
-        return len(file.read_text(encoding="utf-8").splitlines()) if file.exists() else 0
 
     def _newest_library(self, archive: Archive) -> str | None:
         folder = archive.folder.parent / "04_feature" / "factor_library.json"
@@ -247,6 +258,11 @@ class Flow:
                 if files:
                     return files[-1].relative_to(archive.folder).as_posix()
         return None
+
+
+def _ledger(archive: Archive) -> list[str]:
+    file = archive.folder.parent / "mining_ledger.jsonl"
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def task_of(run: Run) -> Task:

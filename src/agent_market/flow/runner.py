@@ -155,6 +155,8 @@ class CachedRunner(SequentialRunner):
                 self.unchanged.append(node.name)
                 self._listen("node_unchanged", node=node.name)
             else:
+                # What the listener raises is no failure of the node.
+                self._listen("node_started", node=node.name, reason=decision.reason, changed=decision.changed)
                 try:
                     self._execute(node, catalog, hook_manager, run_id, decision, records)
                 except Exception as error:
@@ -188,7 +190,6 @@ class CachedRunner(SequentialRunner):
         decision: Decision,
         records: Records,
     ) -> None:
-        self._listen("node_started", node=node.name, reason=decision.reason, changed=decision.changed)
         started = time.monotonic()
         Task(node=node, catalog=catalog, hook_manager=hook_manager, is_async=self._is_async, run_id=run_id).execute()
         outputs: dict[str, Made | None] = {}
