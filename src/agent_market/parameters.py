@@ -215,10 +215,11 @@ CHANGE_NOTHING = {
 
 
 TECHNICAL: dict[str, Any] = {
+    "compute": True,
     "features": {"append", "threads"},
     "market": {"download_folder"},
     "placebo": {"n_jobs", "folder"},
-    "training": {"n_jobs", "backend", "checkpoints"},
+    "training": {"n_jobs", "checkpoints"},
     "tuning": {"storage"},
 }
 """Parameters that say where and how something is computed, and not what: no node is run again for them."""
