@@ -42,6 +42,31 @@ def archived(data: Path) -> dict:
     return json.loads((data / "runs" / latest / "run.json").read_text())
 
 
+def test_a_server_that_fails_stops_the_flow_and_a_healthy_one_ends_it(forked, tmp_path):
+    data = tmp_path / "data"
+    with FakeOpenAI(["500+0", "429+0"], key=KEY) as server:
+        file = task(tmp_path, server)
+        failed = forked.run("flow", "run", file, "--json", data=data, AGENT_MARKET_LLM_KEY=KEY)
+        assert failed.code == 1
+        run = archived(data)
+        assert run["state"] == "failed"
+        assert "does not answer" in run["reason"]
+        assert failed.nodes("node_failed") == ["factor_mining.propose_candidates"]
+        assert failed.events[-1]["event"] == "flow_failed"
+        server.script.extend(["cut", "hostile", "not_json"])
+        resumed = forked.run("flow", "resume", "--json", data=data, AGENT_MARKET_LLM_KEY=KEY)
+        assert resumed.code == 0, resumed.said
+        asked = [str(request.body["messages"]) for request in server.requests]
+    run = archived(data)
+    assert [part["state"] for part in run["rounds"]] == ["done", "done"]
+    assert "FROM AN EARLIER RUN" not in asked[0]
+    assert "FROM AN EARLIER RUN" in asked[-1]
+    assert run["rounds"][1]["pins"]["feedback"].endswith("rounds/01/mining_feedback.json")
+    files = [path for path in data.rglob("*") if path.is_file()]
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+    assert KEY not in failed.said + resumed.said
+
+
 def test_mining_is_left_out_where_the_task_says_continue(forked, tmp_path):
     data = tmp_path / "data"
     with FakeOpenAI(["reset"] * 4, key=KEY) as server:
@@ -60,3 +85,15 @@ def test_a_retry_takes_the_round_up_again(forked, tmp_path):
     assert ended.code == 0, ended.said
     assert [event["event"] for event in ended.events].count("round_retried") == 1
     assert len((data / "mining_ledger.jsonl").read_text().splitlines()) == 1
+
+
+def test_tokens_that_are_used_up_stop_the_flow_with_a_code_of_its_own(forked, tmp_path):
+    data = tmp_path / "data"
+    with FakeOpenAI(key=KEY) as server:
+        file = task(tmp_path, server, stop={"llm_tokens": 1})
+        ended = forked.run("flow", "run", file, "--json", data=data, AGENT_MARKET_LLM_KEY=KEY)
+    assert ended.code == 4, ended.said
+    run = archived(data)
+    assert run["state"] == "stopped"
+    assert run["reason"].startswith("stop.llm_tokens")
+    assert len(run["rounds"]) == 1
