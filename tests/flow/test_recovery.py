@@ -119,6 +119,65 @@ def test_a_round_that_is_killed_when_its_line_is_in_the_ledger_looks_at_the_gate
     assert half_written(data) == []
 
 
+WHOLE = [*MINED, "feature_store", "ml_training", "backtest", "attribution", "reporting"]
+
+
+def test_a_flow_that_is_killed_at_four_places_ends_as_an_undisturbed_one(forked, tmp_path):
+    file = task(tmp_path, [*MINED, "feature_store", "ml_training"], rounds=1, models=["ridge"])
+    killed, quiet = tmp_path / "killed", tmp_path / "quiet"
+    reference = forked.run("flow", "run", file, "--json", data=quiet)
+    assert reference.code == 0, reference.said
+    kills = [("node_started", 2, 0.02), ("node_done", 3, 0.0), ("node_started", "feature_store.build_features", 0.01),
+             ("node_done", 1, 0.0)]  # fmt: skip
+    attempts = survived(forked, file, killed, kills)
+    assert [attempt.code for attempt in attempts] == [KILLED] * 4 + [0]
+    assert assert_same(killed, quiet) > 25
+    assert assert_once(attempts) == len(reference.nodes("node_done"))
+    assert half_written(killed) == []
+    again = forked.run("flow", "run", file, data=killed)
+    assert any("nothing to do" in event.get("text", "") for event in again.events)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(forked, tmp_path_factory):
+    """Task file, data and events of a whole round that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    file = task(folder, WHOLE, rounds=1, models=["ridge"])
+    reference = forked.run("flow", "run", file, "--json", data=folder / "data")
+    assert reference.code == 0, reference.said
+    return file, folder / "data", reference
+
+
+@pytest.mark.slow
+def test_a_flow_that_is_killed_after_every_node_ends_as_an_undisturbed_one(forked, undisturbed, tmp_path):
+    file, quiet, reference = undisturbed
+    nodes = reference.nodes("node_done")
+    attempts = survived(forked, file, tmp_path, [("node_done", 1, 0.0)] * len(nodes))
+    assert len(attempts) >= len(nodes) > 45, "a kill after the last node may find the flow done"
+    assert assert_same(tmp_path, quiet) > 60
+    assert assert_once(attempts) == len(nodes)
+    assert half_written(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_flow_that_is_killed_in_the_middle_of_every_node_ends_as_an_undisturbed_one(forked, undisturbed, tmp_path):
+    file, quiet, reference = undisturbed
+    seconds = {event["node"]: event["seconds"] for event in reference.events if event["event"] == "node_done"}
+    attempts: list[Ended] = []
+    while not attempts or attempts[-1].code == KILLED:
+        done = {node for attempt in attempts for node in attempt.nodes("node_done")}
+        left = [node for node in seconds if node not in done]
+        last = left[min(len(attempts), 1) : 2]  # the first one is done before the second one is killed
+        kill = ("node_started", last[-1], seconds[last[-1]] / 2) if last else None
+        command = ("resume",) if attempts else ("run", file)
+        attempts.append(forked.run("flow", *command, "--json", data=tmp_path, kill=kill))
+    assert attempts[-1].code == 0, attempts[-1].said
+    assert len(attempts) > 0.8 * len(seconds), "a short node may be over before it is killed"
+    assert assert_same(tmp_path, quiet) > 60
+    assert assert_once(attempts) == len(seconds)
+    assert half_written(tmp_path) == []
+
+
 @pytest.mark.slow
 def test_a_flow_that_is_killed_in_a_node_and_between_nodes_ends_as_an_undisturbed_one(forked, tmp_path):
     file = task(tmp_path, [*MINED, "feature_store", "ml_training"])
