@@ -77,6 +77,7 @@ def test_mining_is_left_out_where_the_task_says_continue(forked, tmp_path):
     assert [event["event"] for event in ended.events].count("round_retried") == 1
 
 
+@pytest.mark.slow
 def test_a_retry_takes_the_round_up_again(forked, tmp_path):
     data = tmp_path / "data"
     with FakeOpenAI(["500+0", "500+0"], key=KEY) as server:
@@ -87,6 +88,7 @@ def test_a_retry_takes_the_round_up_again(forked, tmp_path):
     assert len((data / "mining_ledger.jsonl").read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_tokens_that_are_used_up_stop_the_flow_with_a_code_of_its_own(forked, tmp_path):
     data = tmp_path / "data"
     with FakeOpenAI(key=KEY) as server:
