@@ -1,6 +1,5 @@
 """Opening the vault: what the last segment says of the library, and the line in the ledger that it costs."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from kedro.framework.session import KedroSession
 from agent_market import __version__
 from agent_market.configured import check_parameters
 from agent_market.errors import DataError
+from agent_market.flow.archive import code_state
 from agent_market.mining.bench import Bench
 from agent_market.mining.ledger import vault_record
 from agent_market.mining.library import names_of
@@ -60,10 +60,5 @@ def _table(bench: Bench, factors: dict[str, str], library: dict[str, Any]) -> li
 
 def _code_version(project: Path) -> str:
     """The commit of the project, with a mark if files differ from it; the package's version outside of git."""
-    ask = {"cwd": project, "capture_output": True, "text": True, "check": False}
-    try:
-        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **ask)
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **ask)
-    except FileNotFoundError:
-        return __version__
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "") if commit.returncode == 0 else __version__
+    state = code_state(project)
+    return state["commit"][:12] + ("+" if state["changed"] else "") if state else __version__

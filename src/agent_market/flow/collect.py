@@ -1,7 +1,6 @@
 """What the archive keeps of a finished round."""
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 from kedro.io import CatalogProtocol
@@ -9,7 +8,7 @@ from kedro.io import CatalogProtocol
 from agent_market.configured import configuration
 from agent_market.flow.archive import Round, Run
 from agent_market.flow.content import is_parameter, path_of
-from agent_market.flow.records import write_json
+from agent_market.flow.records import link, write_json
 from agent_market.flow.runner import CachedRunner
 
 KEPT = ("mining_feedback", "latest_backtest_summary", "feedback", "verdicts", "llm_dialogue", "proposed_candidates")
@@ -38,7 +37,7 @@ def collect(run: Run, current: Round, runner: CachedRunner) -> None:
             write_json(draft / f"{name}.json", catalog.load(name))
     for name in FOLDERS:
         if name in runner.versions and (path := path_of(catalog.get(name))):
-            shutil.copytree(path, draft / name, copy_function=_link)
+            shutil.copytree(path, draft / name, copy_function=link)
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
     _count(current, catalog, runner.versions)
@@ -57,10 +56,3 @@ def _count(current: Round, catalog: CatalogProtocol, made: dict[str, Any]) -> No
             "candles": [facts["market"]["first_candle"], facts["market"]["last_candle"]],
             "tested": [facts["learning"]["tested_from"], facts["learning"]["tested_until"]],
         }
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:
-        shutil.copy2(source, target)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,3 +103,11 @@ def now() -> str:
 def read_json(file: Path) -> Any:
     """A JSON file; None if it is not there."""
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def link(source: str, target: str) -> None:
+    """Give a file a second name, or copy it where there are no links."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:  # another disk, or one that has no links
+        shutil.copy2(source, target)

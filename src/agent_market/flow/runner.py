@@ -33,7 +33,7 @@ from agent_market.flow.content import (
     texts_in,
     versioned_path,
 )
-from agent_market.flow.records import Made, Record, Records, now
+from agent_market.flow.records import Made, Record, Records, link, now
 
 log = logging.getLogger(__name__)
 
@@ -328,20 +328,13 @@ def _again(dataset: AbstractVersionedDataset, version: str, new: str) -> str:
         draft.mkdir(parents=True)
         place = draft / Path(target).name
         if Path(source).is_dir():
-            shutil.copytree(source, place, copy_function=_link)
+            shutil.copytree(source, place, copy_function=link)
         else:
-            _link(str(source), str(place))
+            link(str(source), str(place))
         draft.rename(Path(target).parent)
     else:
         files.copy(str(source), str(target), recursive=True)
     return new
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:  # another disk, or one that has no links
-        shutil.copy2(source, target)
 
 
 def _set_aside(dataset: AbstractDataset, version: str | None) -> None:
