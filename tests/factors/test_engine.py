@@ -175,6 +175,30 @@ def test_a_recomputed_tail_equals_the_whole_bit_for_bit(compat):
         pd.testing.assert_frame_equal(last.reset_index(drop=True), expected.reset_index(drop=True), check_exact=True)
 
 
+def test_a_week_of_minutes_is_a_window_like_any_other():
+    """10,080 candles: five times as many as a block has rows."""
+    window, candles = 10_080, random_candles(2, 25_000, seed=6)
+    texts = {
+        "mean": "ts_mean({}, {})",
+        "rank": "ts_rank({}, {})",
+        "median": "ts_median({}, {})",
+        "std": "ts_std({}, {})",
+    }
+    factors = {name: text.format("close", window) for name, text in texts.items()}
+    factors |= {"corr": f"ts_corr(close, volume, {window})", "ema": f"ema(close, {window // 8})"}
+    features = compute_factors(candles, factors, timeframe="1h", threads=2)
+    for _, rows in candles.groupby("pair", observed=True):
+        close, found = rows["close"], features.loc[rows.index]
+        rolling = close.rolling(window)
+        expected = {"mean": rolling.mean(), "rank": rolling.rank(pct=True), "median": rolling.median()}
+        expected |= {"std": rolling.std(), "corr": rolling.corr(rows["volume"])}
+        for name, values in expected.items():
+            assert found[name].isna().sum() == window - 1
+            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-6)
+        ema = close.ewm(span=window // 8, adjust=False).mean()
+        np.testing.assert_allclose(found["ema"].iloc[window:], ema.iloc[window:], rtol=1e-5)
+
+
 def test_a_changed_kernel_is_compiled_anew(tmp_path, monkeypatch):
     """Numba looks at the file of the function that is cached only: the digest of all of them is part of its key."""
     before = compiling.source_digest()

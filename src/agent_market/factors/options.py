@@ -44,8 +44,8 @@ class ExpressionOptions(Options):
         description="different fields, numbers and operators, macros written out; what stands twice counts once",
     )
     max_levels: int = Field(12, ge=1, le=60, description="levels of operators, macros written out")
-    max_window: int = Field(1_000, ge=1, description="candles in a window, lag or span")
-    max_look_back: int = Field(2_000, ge=1, description="candles of history that one value reads")
+    max_window: int = Field(50_000, ge=1, description="candles in a window, lag or span")
+    max_look_back: int = Field(100_000, ge=1, description="candles of history that one value reads")
     max_exponent: float = Field(4, gt=0, le=16, description="largest size of an exponent")
     z_window: int = Field(
         200, ge=2, description="candles of the window that z(x) gets, which in the older tool saw the whole sample"
