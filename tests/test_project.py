@@ -49,6 +49,17 @@ def pipelines():
     return pipelines
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("data_enginering", "did you mean data_engineering?"), ("foo", "there are attribution, backtest")],
+)
+def test_a_pipeline_that_does_not_exist_is_told_plainly(name, hint, tmp_path):
+    run = kedro("run", "--pipelines", f"data_engineering,{name}", data=tmp_path)
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"Error: --pipelines: there is no pipeline '{name}'; {hint}")
+
+
 def test_listing_the_pipelines_imports_no_heavy_library():
     code = (
         "import sys; from pathlib import Path; from kedro.framework.startup import bootstrap_project;"
