@@ -1,6 +1,7 @@
 """`kedro flow` as a user has it: exit codes, idempotence, archive, repetition, and what it says."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -185,10 +186,18 @@ def test_old_runs_and_what_only_they_refer_to_can_go(made, tmp_path, command):
     assert command("run", str(task), data=data).exit_code == 0
     first, second = archived(data)
     assert len(models_in(data)) == 2
+    killed, fresh = data / ".state" / "reproduce-old", data / ".state" / "reproduce-new"
+    for folder in (killed, fresh):
+        (folder / ".state").mkdir(parents=True)
+    os.utime(killed, (0, 0))
     kept = command("gc", "--keep", "1", "--dry-run", data=data)
     assert "1 runs" in kept.output
+    assert "1 folders of `reproduce` that was cut off" in kept.output
     assert len(models_in(data)) == 2
+    assert killed.exists()
     assert command("gc", "--keep", "1", data=data).exit_code == 0
+    assert not killed.exists()
+    assert fresh.exists(), "it may be about to be locked"
     assert [run["id"] for run in archived(data)] == [second["id"]]
     assert models_in(data) == [second["rounds"][0]["versions"]["ridge.model"]]
     features = second["rounds"][0]["versions"]["features"]
@@ -219,6 +228,14 @@ def test_two_runs_exclude_each_other(made, command):
         holder.kill()
         holder.wait()
     assert "nothing to do" in command("run", str(task), data=data).output, "the lock of one that died is free"
+
+
+def test_a_run_that_died_is_not_listed_as_running(made, tmp_path, command):
+    data = tmp_path / "data"
+    shutil.copytree(made[0], data)
+    (run,) = (data / "runs").glob("*/run.json")
+    run.write_text(json.dumps(json.loads(run.read_text()) | {"state": "running"}))
+    assert " died " in command("list", data=data).output
 
 
 def test_a_task_file_is_begun_with_init(tmp_path, command):

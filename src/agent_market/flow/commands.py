@@ -129,6 +129,7 @@ def status(env: str | None) -> None:
 @_with_codes
 def list_runs(as_json: bool, env: str | None) -> None:
     """List all runs, the newest first."""
+    from agent_market.configured import state_folder
     from agent_market.flow.tell import list_lines
 
     runs = _archive(env).all()
@@ -136,7 +137,7 @@ def list_runs(as_json: bool, env: str | None) -> None:
         for found in runs:
             click.echo((found.folder / "run.json").read_text(encoding="utf-8").replace("\n", " "))
     elif runs:
-        _say(list_lines(runs))
+        _say(list_lines(runs, state_folder()))
     else:
         click.echo("no flow has run yet; kedro flow run conf/flows/demo.yml")
 
@@ -228,7 +229,10 @@ def gc(keep: int | None, dry_run: bool, env: str | None) -> None:
             click.echo(found.id)
         if not dry_run:
             remove(archive, catalog, garbage)
-    told = f"{len(garbage.runs)} runs and {len(garbage.versions)} versions of datasets, {garbage.size / 1e6:.1f} MB"
+    told = f"{len(garbage.runs)} runs and {len(garbage.versions)} versions of datasets"
+    if garbage.cut_off:
+        told += f", {len(garbage.cut_off)} folders of `reproduce` that was cut off"
+    told += f", {garbage.size / 1e6:.1f} MB"
     click.echo(f"{told} {'would go' if dry_run else 'are gone'}")
 
 

@@ -11,15 +11,17 @@ from agent_market.configured import data_folder, state_folder
 from agent_market.flow.archive import Archive, Round, Run
 from agent_market.flow.content import versioned_path
 from agent_market.flow.records import Records
+from agent_market.flow.reproduce import left_behind
 from agent_market.flow.session import LIBRARY
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """Runs, folders of versions, and how many bytes they take on the disk."""
+    """Runs, folders of versions, those of reproductions that were cut off, and their bytes on the disk."""
 
     runs: list[Run]
     versions: list[Path]
+    cut_off: list[Path]
     size: int
 
 
@@ -42,14 +44,15 @@ def find_garbage(archive: Archive, catalog: CatalogProtocol, keep: int | None) -
     needed = {folder for run in kept for part in run.rounds for folder in _needed(part, catalog)}
     found = [folder for folder in _versions() if folder.name in made and folder not in needed]
     versions = [folder for folder in found if not _is_newest(folder)]
-    return Garbage(gone, versions, _size([*versions, *(run.folder for run in gone)]))
+    cut_off = left_behind(state_folder())
+    return Garbage(gone, versions, cut_off, _size([*versions, *cut_off, *(run.folder for run in gone)]))
 
 
 def remove(archive: Archive, catalog: CatalogProtocol, garbage: Garbage) -> None:
     """Take it out; records of what nodes were made of that refer to it go, too."""
     for run in garbage.runs:
         archive.remove(run)
-    for folder in garbage.versions:
+    for folder in [*garbage.versions, *garbage.cut_off]:
         shutil.rmtree(folder)
     records = Records(state_folder() / "nodes")
     for record in records.all():

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,13 +18,16 @@ from agent_market.errors import FlowError
 from agent_market.flow.archive import Archive, Pins, Round, Run, code_state
 from agent_market.flow.content import content_of, path_of
 from agent_market.flow.execute import task_of
-from agent_market.flow.guard import alone
+from agent_market.flow.guard import alone, holder
 from agent_market.flow.records import read_json
 from agent_market.flow.runner import CachedRunner
 from agent_market.flow.session import LIBRARY, Setting, opened, run_round
 from agent_market.parameters import TECHNICAL
 
 MARKET = "data_engineering"
+
+PREFIX = "reproduce-"
+FRESH = 3600.0  # seconds in which a folder may not have been locked yet
 
 FROM_OUTSIDE = ("01_raw",)
 """Folders of what comes from outside the project: candles of an exchange, answers of a language model."""
@@ -54,10 +58,10 @@ def reproduce(archive: Archive, run: Run, *, archived: bool, tell: Callable[[str
     notes = _notes(archive, run)
     before = data_folder()
     markets = [_market_of(archive, run, done, archived=archived) for done in run.rounds]
-    with tempfile.TemporaryDirectory(prefix="reproduce-", dir=_scratch(before)) as scratch:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=_scratch(before)) as scratch:
         folder = Path(scratch)
-        _bring(before, folder, run)
         with _data_in(folder), alone(f"kedro flow reproduce {run.id}"):
+            _bring(before, folder, run)
             compared = 0
             for done, market in zip(run.rounds, markets, strict=True):
                 tell(f"round {done.number} of {len(run.rounds)}")
@@ -244,6 +248,12 @@ def _bring(before: Path, folder: Path, run: Run) -> None:
                 f"{LIBRARY} {first.library}, with which {run.id} began, is gone: the run cannot be repeated"
             )
         shutil.copytree(before / place, folder / place)
+
+
+def left_behind(state_folder: Path) -> list[Path]:
+    """Folders of reproductions that were killed: nobody holds them, and none has just been made."""
+    found = [path for path in sorted(state_folder.glob(f"{PREFIX}*")) if time.time() - path.stat().st_mtime > FRESH]
+    return [path for path in found if holder(path / ".state") is None]
 
 
 def _scratch(before: Path) -> Path:

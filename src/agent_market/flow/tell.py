@@ -42,16 +42,21 @@ def plan_lines(number: int, decisions: dict[str, Decision]) -> Iterator[str]:
         yield f"  {name:<{width}}  {decision.reason}"
 
 
-def list_lines(runs: list[Run]) -> Iterator[str]:
+def list_lines(runs: list[Run], state_folder: Path) -> Iterator[str]:
     """A table of runs."""
+    held = holder(state_folder)
     rows = [("run", "state", "rounds", "tried", "accepted", "minutes", "reason")]
     for run in runs:
         tried = [part.trials for part in run.rounds if part.trials is not None]
         accepted = [part.accepted for part in run.rounds if part.accepted is not None]
         rounds = f"{sum(part.state == 'done' for part in run.rounds)}/{run.task['rounds']}"
         mined = (str(sum(tried)) if tried else "", str(sum(accepted)) if accepted else "")
-        rows.append((run.id, run.state, rounds, *mined, _minutes(run), _short(run.reason)))
+        rows.append((run.id, _state(run, held), rounds, *mined, _minutes(run), _short(run.reason)))
     yield from _table(rows)
+
+
+def _state(run: Run, held: dict[str, Any] | None) -> str:
+    return "died" if run.state == "running" and held is None else run.state
 
 
 def show_lines(run: Run) -> Iterator[str]:
@@ -88,9 +93,7 @@ def status_lines(run: Run | None, state_folder: Path) -> Iterator[str]:
     if run is None:
         yield "no flow has run yet"
         return
-    state = run.state
-    if state == "running" and held is None:
-        state = "died"
+    state = _state(run, held)
     yield f"{run.id}: {state}" + (f", {run.reason}" if run.reason else "")
     done = sum(part.state == "done" for part in run.rounds)
     yield f"rounds: {done} of {run.task['rounds']} done"
