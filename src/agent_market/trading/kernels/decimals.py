@@ -21,6 +21,10 @@ POWERS = 61
 POWER = np.array([float(10**k) for k in range(POWERS)])
 POWER_TAIL = np.array([float(10**k - int(float(10**k))) for k in range(POWERS)])
 EXACT_POWERS = 22  # 10**22 is the largest power of ten that a float holds exactly
+SHORT_POWER = np.array(
+    [POWER[min(max(math.floor(15.0 - 0.30103 * (bits - 1022)), 0), EXACT_POWERS)] for bits in range(2048)]
+)
+"""For the exponent of each float the power of ten that makes it a number of 15 digits, as far as one exists."""
 EXACT_INTEGERS = 2.0**53
 MONEY_DIGITS, STOP_DIGITS = map(np.int64, (8, 14))  # to which profits are rounded and stops cut
 LONG_DIGITS = 18  # decimals that ccxt's division keeps
@@ -59,9 +63,7 @@ def decimal_tail(number):
     """What the shortest decimal that reads back as this float has more than the float; from 1e-40 to 1e15."""
     if number == 0.0 or number >= 1e15:
         return 0.0
-    exponent = ((np.float64(number).view(np.int64) >> 52) & 2047) - 1022  # 2**(exponent - 1) <= number
-    places = min(math.floor(15.0 - 0.30103 * exponent), EXACT_POWERS)  # number * 10**places < 10**15
-    power = POWER[max(places, 0)]
+    power = SHORT_POWER[(np.float64(number).view(np.int64) >> 52) & 2047]
     product, lost = two_product(number, power)
     tail = ((np.rint(product) - product) - lost) / power
     if number + tail == number:  # at most 15 digits: what a price usually is

@@ -51,14 +51,17 @@ def _compiled(version: int):
             is_alone = n_slots == 1
             _start(account, rule, order, seen, n_candles)
             now = np.int64(1)  # typed: of a literal number numba compiles every function once more
+            since, asked = now, np.int64(0)  # the next candle from `since` on at which any pair may be entered
             while now < n_candles and account["refused"] == 0:
+                until = n_candles
                 if account["n_open"] < n_slots:
-                    until = next_signal(planes, LONG, ASK, n_pairs, now, n_candles)
-                else:
-                    until = n_candles
+                    if now < since or now > asked:
+                        since, asked = now, next_signal(planes, LONG, ASK, n_pairs, now, n_candles)
+                    until = asked
                 now = _next_event(
-                    market.candles, market.ranges, planes, rule, positions, order, account["n_open"], now, until
-                )
+                    market.candles, market.ranges, planes, rule, positions, order, account["n_open"], now, until,
+                    n_candles,
+                )  # fmt: skip
                 if now == n_candles:
                     break
                 # Frozen before anything trades: pairs with a position first, then those that may enter.
@@ -85,10 +88,17 @@ def _compiled(version: int):
                     while True:  # once; after a reversal once more
                         if wanted != 0:
                             slot, side = order[account["n_open"]], wanted
-                            _look_ahead(market, planes, pair, side, now)
+                            leaving = next_signal(planes, (1 - side) // 2, LEAVE, pair, now + 1, n_candles)
+                            _look_ahead(market, pair, now, leaving, figures)
+                            if n_pairs == 1:
+                                since = leaving + 1
+                                asked = next_signal(planes, LONG, ASK, pair, since, n_candles)
+                                if asked < n_candles:
+                                    fetch(market.candles, asked * 4)
                             size = signals.sizes[now, pair] if signals.sizes.size > 0 else 1.0
                             if not open_position(market, rule, account, positions, order, pair, side, size, now, full):
                                 break
+                            positions[slot]["leaving"] = leaving
                         candle = (
                             market.candles[pair, now, OPEN],
                             market.candles[pair, now, HIGH],
@@ -151,7 +161,7 @@ def _start(account, rules, order, seen, n_candles):
 
 
 @njit(**PART)
-def _next_event(candles, ranges, planes, rules, positions, order, n_open, now, until):
+def _next_event(candles, ranges, planes, rules, positions, order, n_open, now, until, n_candles):
     """The first candle from `now` on, `until` at the latest, at which something may happen to an open position."""
     for place in range(n_open):
         position = positions[order[place]]
@@ -159,7 +169,9 @@ def _next_event(candles, ranges, planes, rules, positions, order, n_open, now, u
             stop = position["wake"]
             if rules["use_exit_signal"]:
                 row = (1 - position["side"]) // 2
-                stop = next_signal(planes, row, LEAVE, position["pair"], now, stop)
+                if position["leaving"] < now:
+                    position["leaving"] = next_signal(planes, row, LEAVE, position["pair"], now, n_candles)
+                stop = min(stop, position["leaving"])
             position["event"] = _next_price(candles, ranges, position, now, stop)
         until = min(until, position["event"])
     return until
@@ -182,20 +194,16 @@ def _next_price(candles, ranges, position, now, stop):
 
 
 @njit(**PART)
-def _look_ahead(market, planes, pair, side, now):
-    """Have the prices of the candle at which a position will be left fetched while it is opened, and those of the next
-    entry: the engine would wait longer for them than it takes to trade."""
-    n_pairs, n_candles = market.closes.shape
-    until = next_signal(planes, (1 - side) // 2, LEAVE, pair, now + 1, n_candles)
-    if until == n_candles:
+def _look_ahead(market, pair, now, leaving, figures):
+    """Have the prices of the candle at which a position will be left fetched while it is opened: the engine would wait
+    longer for them than it takes to trade."""
+    n_candles = market.closes.shape[1]
+    if leaving == n_candles:
         return
-    fetch(market.candles, (pair * n_candles + until) * 4)
-    for place in range(now, min(until, now + 16 * 8), 8):
-        fetch(market.closes, pair * n_candles + place)
-    if n_pairs == 1:
-        now = next_signal(planes, LONG, ASK, pair, until + 1, n_candles)
-        if now < n_candles:
-            fetch(market.candles, now * 4)
+    fetch(market.candles, (pair * n_candles + leaving) * 4)
+    if figures is None:
+        for place in range(now, min(leaving, now + 16 * 8), 8):
+            fetch(market.closes, pair * n_candles + place)
 
 
 @njit(**INNER)

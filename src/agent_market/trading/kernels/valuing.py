@@ -13,21 +13,26 @@ from agent_market.trading.kernels.compiling import INNER, PART
 from agent_market.trading.kernels.layout import BOOKED, EQUITY, GROSS, SHIFT
 
 
-@njit(**INNER)
+@njit(**PART)
 def value_position(market, position, account, trace, daily, is_alone, figures, until):
     """Value a position, if closed at no cost, at the closes before candle `until` that it is not valued at yet."""
     first, position["marked"] = position["marked"], until
     if is_alone:
         _stand_still(market.day_ends, account, trace, daily, figures, first)
         account["valued"] = until
-        if figures is not None:
-            if first < until:
-                _follow(market.closes, market.ranges, market.day_ends, position, account, daily, first, until)
-            return
+    if first < until:
+        if figures is not None and is_alone:
+            _follow(market.closes, market.ranges, market.day_ends, position, account, daily, first, until)
+        else:
+            _trace(market.closes, position, account["balance"], trace, is_alone, first, until)
+
+
+@njit(**INNER)
+def _trace(closes, position, balance, trace, is_alone, first, until):
+    """Write equity, or add what the position has earned to it, and what the position is worth where that is kept."""
     side, amount, paid, funding = position["side"], position["amount"], position["paid"], position["funding"]
-    closes, equity = market.closes[position["pair"], first:until], trace[EQUITY, first:until]
+    closes, equity = closes[position["pair"], first:until], trace[EQUITY, first:until]
     if is_alone:
-        balance = account["balance"]
         for now in range(closes.size):
             equity[now] = balance + (side * (amount * closes[now] - paid) + funding)
     else:
@@ -39,13 +44,13 @@ def value_position(market, position, account, trace, daily, is_alone, figures, u
             gross[now] += amount * closes[now]
 
 
-@njit(**INNER)
+@njit(**PART)
 def value_account(market, account, trace, daily, is_alone, figures):
     """Value the account at all closes that it is not valued at yet. A trace that is not kept is 0 again."""
     n_candles = market.closes.shape[1]
     if is_alone:
         _stand_still(market.day_ends, account, trace, daily, figures, n_candles)
-        return
+        n_candles = 0  # all are valued
     balance, day = account["balance"], 0
     for now in range(n_candles):
         balance += trace[BOOKED, now]
@@ -60,14 +65,14 @@ def value_account(market, account, trace, daily, is_alone, figures):
                 day += 1
 
 
-@njit(**INNER)
+@njit(**PART)
 def _stand_still(day_ends, account, trace, daily, figures, until):
     """Nothing is open before candle `until`: equity is the balance."""
     first, balance = account["valued"], account["balance"]
+    account["valued"] = max(first, until)
     if first >= until:
-        return
-    account["valued"] = until
-    if figures is None:
+        pass
+    elif figures is None:
         equity = trace[EQUITY, first:until]
         for now in range(equity.size):
             equity[now] = balance
@@ -94,11 +99,16 @@ def _follow(closes, ranges, day_ends, position, account, daily, first, until):
         end = min((word + 1) << SHIFT, until)
         one = balance + (side * (amount * ranges[pair, word, 0] - paid) + funding)
         other = balance + (side * (amount * ranges[pair, word, 1] - paid) + funding)
-        lowest = (1.0 - account["drawdown"]) * account["peak"]
-        if min(one, other) <= max(lowest, 0.0) or max(one, other) > account["peak"]:
+        worst = min(one, other)
+        if max(one, other) > account["peak"] or worst <= 0.0:
             while now < end:
                 _see(account, balance + (side * (amount * closes[pair, now] - paid) + funding), now)
                 now += 1
+        elif worst < (1.0 - account["drawdown"]) * account["peak"]:
+            price = closes[pair, now]
+            for place in range(now + 1, end):
+                price = min(price, closes[pair, place]) if side > 0 else max(price, closes[pair, place])
+            _see(account, balance + (side * (amount * price - paid) + funding), end - 1)
         now = end
     day = account["day"]
     while day < day_ends.size and day_ends[day] < until:
