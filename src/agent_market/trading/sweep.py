@@ -67,7 +67,7 @@ def sweep_options(
     prepared = prepare_signals(window.signals, market)
     rules = np.concatenate([rules_of(each, market) for each in options])
     figures = _run_all(market, rules, options, prepared, np.empty((0, 0, 0)), np.empty((0, 0)), threads, trading_days)
-    return pd.DataFrame(figures, columns=list(FIGURES)).astype({"trades": "int64"})
+    return _table(figures)
 
 
 def sweep_thresholds(
@@ -142,7 +142,7 @@ def _sweep(
     table = _checked_levels(levels, market.trading_mode)
     rules = np.repeat(rules_of(options, market), len(table))
     figures = _run_all(market, rules, [options] * len(table), None, scores, table, threads, trading_days)
-    return levels.join(pd.DataFrame(figures, columns=list(FIGURES)).astype({"trades": "int64"}))
+    return _table(figures, beside=levels)
 
 
 def threshold_signals(predictions: pd.DataFrame, levels: dict[str, float] | pd.Series) -> pd.DataFrame:
@@ -205,6 +205,12 @@ def _run_all(
     return figures
 
 
+def _table(figures: np.ndarray, beside: pd.DataFrame | None = None) -> pd.DataFrame:
+    columns = {} if beside is None else {name: values.array for name, values in beside.items()}
+    columns |= zip(FIGURES, figures.T, strict=True)
+    return pd.DataFrame(columns | {"trades": columns["trades"].astype("int64")})
+
+
 def _periods_per_year(market: MarketArrays, trading_days: int) -> float:
     """Returns per year, as `evaluation.metrics.periods_per_year`: fewer where candles are longer than a day."""
     if trading_days <= 0:
@@ -228,6 +234,8 @@ def _checked_levels(levels: pd.DataFrame, trading_mode: str) -> np.ndarray:
     unknown = sorted(set(LEVELS[:2]) - set(levels.columns))
     if unknown or levels.empty:
         raise DataError(f"levels need rows with {' and '.join(LEVELS[:2])}; missing: {', '.join(unknown) or 'rows'}")
+    if taken := sorted(set(FIGURES) & set(levels.columns)):
+        raise DataError(f"levels: {', '.join(taken)} are names of figures that are put beside them; rename the columns")
     if trading_mode == "spot" and set(LEVELS[2:]) & set(levels.columns):
         raise ParameterError("levels for shorts need market.trading_mode futures; drop enter_short and exit_short")
     columns = [levels[name] if name in levels else np.full(len(levels), NO_SHORTS[name]) for name in LEVELS]

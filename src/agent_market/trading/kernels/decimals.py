@@ -25,6 +25,7 @@ SHORT_POWER = np.array(
     [POWER[min(max(math.floor(15.0 - 0.30103 * (bits - 1022)), 0), EXACT_POWERS)] for bits in range(2048)]
 )
 """For the exponent of each float the power of ten that makes it a number of 15 digits, as far as one exists."""
+SHORT_STEP = 1.0 / SHORT_POWER
 EXACT_INTEGERS = 2.0**53
 MONEY_DIGITS, STOP_DIGITS = map(np.int64, (8, 14))  # to which profits are rounded and stops cut
 LONG_DIGITS = 18  # decimals that ccxt's division keeps
@@ -63,9 +64,9 @@ def decimal_tail(number):
     """What the shortest decimal that reads back as this float has more than the float; from 1e-40 to 1e15."""
     if number == 0.0 or number >= 1e15:
         return 0.0
-    power = SHORT_POWER[(np.float64(number).view(np.int64) >> 52) & 2047]
-    product, lost = two_product(number, power)
-    tail = ((np.rint(product) - product) - lost) / power
+    exponent = (np.float64(number).view(np.int64) >> 52) & 2047
+    product, lost = two_product(number, SHORT_POWER[exponent])
+    tail = ((np.rint(product) - product) - lost) * SHORT_STEP[exponent]
     if number + tail == number:  # at most 15 digits: what a price usually is
         return tail
     return _long_decimal_tail(number)
@@ -124,6 +125,8 @@ def to_multiple(number, unit, places, where):
     rest = count - whole
     doubt = count * 1e-15
     if abs(rest) <= doubt or abs(rest) >= 0.5 - doubt:  # near a multiple, or half-way: only the exact decimal tells
+        if places <= EXACT_POWERS and whole * unit < 1e15 and whole * unit / POWER[places] == number:
+            return number  # the multiple has 15 digits at most: it is the decimal that reads back as the number
         count, count_tail = multiply(number, decimal_tail(number), POWER[places], POWER_TAIL[places])
         if unit != 1.0:
             count, count_tail = divide(count, count_tail, unit, 0.0)

@@ -88,7 +88,7 @@ def open_position(market, rules, account, positions, order, pair, side, size, no
     return True
 
 
-@njit(**INNER)
+@njit(**PART)
 def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, size, full):
     """The stake of the next trade and its leverage; a stake of 0 if there is no room (`wallets.py`)."""
     tied, lost = 0.0, 0.0
@@ -165,7 +165,9 @@ def _value(position, rules, rate):
     cost, cost_tail = rules["sold"], rules["sold_tail"]
     if position["side"] > 0:
         cost, cost_tail = rules["bought"], rules["bought_tail"]
-    position["stake"] = multiply(amount, amount_tail, rate, tail)[0] / position["leverage"]
+    position["stake"] = multiply(amount, amount_tail, rate, tail)[0]
+    if position["leverage"] != 1.0:
+        position["stake"] /= position["leverage"]
     position["invested"] = value_of(amount, amount_tail, rate, tail, cost, cost_tail)
     position["paid"] = position["open_value"] = position["invested"]
     average = rate if rate >= 0.1 else cut_long(rate, tail)  # above, 17 digits end before the 18th decimal
@@ -190,7 +192,9 @@ def _first_stop(position, rules):
 @njit(**INNER)
 def stop_from(position, price, distance):
     """The stop that lies `distance`, part of the stake, from a price (`trade_model.py`, `adjust_stop_loss`)."""
-    part = abs(distance / position["leverage"])
+    part = distance
+    if position["leverage"] != 1.0:  # it nearly always is 1, and dividing takes long
+        part = abs(distance / position["leverage"])
     if position["side"] > 0:
         return to_stop(price * (1 - part), position["tick_unit"], position["tick_places"], UP)
     return to_stop(price * (1 + part), position["tick_unit"], position["tick_places"], DOWN)

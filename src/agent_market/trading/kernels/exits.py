@@ -81,7 +81,6 @@ def _close(rules, position, rate, reason, now):
     profit = rounded(value - position["paid"] if position["side"] > 0 else position["paid"] - value, MONEY_DIGITS)
     position["closed"], position["close_rate"], position["reason"] = now, rate, reason
     position["profit"] = profit
-    position["profit_ratio"] = profit / position["invested"] * position["leverage"]
 
 
 @njit(**INNER)

@@ -138,7 +138,6 @@ POSITION = np.dtype(
         ("event", "i8"),  # the next candle at which something may happen; one that is over: not known yet
         ("marked", "i8"),  # the first candle at whose close the position is not valued yet
         ("profit", "f8"),
-        ("profit_ratio", "f8"),
         ("is_ended", "i8"),  # its pair has no more candles: closed, but booked at the end of the run only
     ],
     align=True,
@@ -163,7 +162,7 @@ TRADE = np.dtype(
     ],
     align=True,
 )
-"""What is kept of a position: as in POSITION."""
+"""What is kept of a position, as in POSITION, and its profit as a part of what was invested, times leverage."""
 
 ACCOUNT = np.dtype(
     [

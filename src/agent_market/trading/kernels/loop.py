@@ -233,7 +233,8 @@ def _keep(position, log, number):
     trade["opened"], trade["closed"], trade["reason"] = position["opened"], position["closed"], position["reason"]
     trade["open_rate"], trade["close_rate"] = position["open_rate"], position["close_rate"]
     trade["amount"], trade["stake"], trade["leverage"] = position["amount"], position["stake"], position["leverage"]
-    trade["profit"], trade["profit_ratio"] = position["profit"], position["profit_ratio"]
+    trade["profit"] = position["profit"]
+    trade["profit_ratio"] = position["profit"] / position["invested"] * position["leverage"]
     trade["funding"] = position["funding"]
 
 
