@@ -140,7 +140,7 @@ def _run(
         np.empty((0, 0, 0)),
         nothing,
         rules,
-        np.array([0, 1]),
+        np.zeros(1, dtype="int64"),
         0.0,
         *scratch(market, n_slots),
         accounts,

@@ -180,27 +180,27 @@ def _run_all(
     full = is_full(rules, market)
     n_slots = min(int(rules["max_open"].max()), len(market.pairs))
 
-    def work(share: np.ndarray) -> np.ndarray:
-        """Run every share[1]th set from share[0] on, in scratch space that no other thread writes to."""
+    counter, nothing = np.zeros(1, dtype="int64"), np.empty(0, dtype=TRADE)
+
+    def work(_: int) -> np.ndarray:
+        """Run one set after the other that no thread has begun, in scratch space that no other thread writes to."""
         own = empty_signals(market) if signals is None else signals
         trace, daily = np.zeros((2, len(market.dates) if n_slots > 1 else 0)), np.empty(len(market.arrays.day_ends))
-        accounts, no_log = np.zeros(len(rules), dtype=ACCOUNT), np.empty(0, dtype=TRADE)
-        desk = scratch(market, n_slots)
+        accounts, desk = np.zeros(len(rules), dtype=ACCOUNT), scratch(market, n_slots)
         run(
-            market.arrays, own, scores, levels, rules, share, periods, *desk, accounts, no_log, trace, daily, figures,
+            market.arrays, own, scores, levels, rules, counter, periods, *desk, accounts, nothing, trace, daily, figures,
             full,
         )  # fmt: skip
         return accounts
 
     n_threads = min(threads or len(os.sched_getaffinity(0)), len(rules))
-    shares = [np.array([first, n_threads]) for first in range(n_threads)]
     if n_threads == 1:
-        shared = [work(shares[0])]
+        shared = [work(0)]
     else:
         with ThreadPoolExecutor(n_threads) as pool:
-            shared = list(pool.map(work, shares))
-    for first, accounts in enumerate(shared):
-        for number in first + n_threads * np.flatnonzero(accounts["refused"][first::n_threads]):
+            shared = list(pool.map(work, range(n_threads)))
+    for accounts in shared:
+        for number in np.flatnonzero(accounts["refused"]):
             check_stakes(accounts[number], market, options[number])
     return figures
 

@@ -88,7 +88,7 @@ def open_position(market, rules, account, positions, order, pair, side, size, no
     return True
 
 
-@njit(**PART)
+@njit(**INNER)
 def _stake(tiers, is_futures, terms, rules, account, positions, order, rate, size, full):
     """The stake of the next trade and its leverage; a stake of 0 if there is no room (`wallets.py`)."""
     tied, lost = 0.0, 0.0
@@ -192,9 +192,9 @@ def _first_stop(position, rules):
 @njit(**INNER)
 def stop_from(position, price, distance):
     """The stop that lies `distance`, part of the stake, from a price (`trade_model.py`, `adjust_stop_loss`)."""
-    part = distance
+    part = abs(distance)
     if position["leverage"] != 1.0:  # it nearly always is 1, and dividing takes long
-        part = abs(distance / position["leverage"])
+        part /= position["leverage"]
     if position["side"] > 0:
         return to_stop(price * (1 - part), position["tick_unit"], position["tick_places"], UP)
     return to_stop(price * (1 + part), position["tick_unit"], position["tick_places"], DOWN)

@@ -134,7 +134,6 @@ POSITION = np.dtype(
         ("floor", "f8"),  # nothing can happen while the price stays between floor and ceiling
         ("ceiling", "f8"),
         ("wake", "i8"),  # before this candle, unless a signal says to leave
-        ("leaving", "i8"),  # the next candle at which a signal says to leave; one that is over: not known yet
         ("event", "i8"),  # the next candle at which something may happen; one that is over: not known yet
         ("marked", "i8"),  # the first candle at whose close the position is not valued yet
         ("profit", "f8"),

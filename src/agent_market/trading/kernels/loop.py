@@ -11,7 +11,7 @@ from agent_market.trading.kernels.compiling import ALONE, INNER, PART, SOURCES
 from agent_market.trading.kernels.entries import open_position
 from agent_market.trading.kernels.exits import CLOSED, STAYS, leave
 from agent_market.trading.kernels.layout import ASK, BOOKED, CLOSE, HIGH, LEAVE, LONG, LOW, OPEN, SHIFT, SHORT, STAND
-from agent_market.trading.kernels.machine import fetch
+from agent_market.trading.kernels.machine import claim, fetch
 from agent_market.trading.kernels.signals import is_signal, next_signal, signals_of_scores
 from agent_market.trading.kernels.valuing import value_account, value_position, write_figures
 
@@ -21,14 +21,15 @@ def _compiled(version: int):
 
     @njit(**ALONE)
     def run(
-        market, signals, scores, levels, rules, share, periods, desk, positions, accounts, log, trace, daily,
+        market, signals, scores, levels, rules, counter, periods, desk, positions, accounts, log, trace, daily,
         figures, full,
     ):  # fmt: skip
         """Trade all candles under each of many rules: accounts, and the equity of one or the figures of each.
 
         signals: of all runs, or room for those of one, if levels make them of scores.
         scores (pairs, words, WORD) float64 and levels (runs, 4) float64, or nothing: see `signals_of_scores`.
-        rules (runs,) of RULES; of them every share[1]th from share[0] on is run: int64.
+        rules (runs,) of RULES.
+        counter (1,) int64: the next run that no thread has begun; it goes up.
         periods: daily returns in a year.
         desk (3, most slots or pairs) int64, positions (slots,) of POSITION: scratch.
         accounts (runs,) of ACCOUNT: filled.
@@ -43,7 +44,10 @@ def _compiled(version: int):
         """
         n_pairs, n_candles = market.closes.shape
         order, queue, seen, planes = desk[0], desk[1], desk[2], signals.planes
-        for number in range(share[0], rules.size, share[1] + version * 0):
+        while True:
+            number = claim(counter) + version * 0
+            if number >= rules.size:
+                break
             rule, account = rules[number], accounts[number]
             if figures is not None and levels.size > 0:
                 signals_of_scores(scores, levels[number], market.alive, planes)
@@ -51,17 +55,14 @@ def _compiled(version: int):
             is_alone = n_slots == 1
             _start(account, rule, order, seen, n_candles)
             now = np.int64(1)  # typed: of a literal number numba compiles every function once more
-            since, asked = now, np.int64(0)  # the next candle from `since` on at which any pair may be entered
             while now < n_candles and account["refused"] == 0:
-                until = n_candles
                 if account["n_open"] < n_slots:
-                    if now < since or now > asked:
-                        since, asked = now, next_signal(planes, LONG, ASK, n_pairs, now, n_candles)
-                    until = asked
+                    until = next_signal(planes, LONG, ASK, n_pairs, now, n_candles)
+                else:
+                    until = n_candles
                 now = _next_event(
-                    market.candles, market.ranges, planes, rule, positions, order, account["n_open"], now, until,
-                    n_candles,
-                )  # fmt: skip
+                    market.candles, market.ranges, planes, rule, positions, order, account["n_open"], now, until
+                )
                 if now == n_candles:
                     break
                 # Frozen before anything trades: pairs with a position first, then those that may enter.
@@ -88,17 +89,10 @@ def _compiled(version: int):
                     while True:  # once; after a reversal once more
                         if wanted != 0:
                             slot, side = order[account["n_open"]], wanted
-                            leaving = next_signal(planes, (1 - side) // 2, LEAVE, pair, now + 1, n_candles)
-                            _look_ahead(market, pair, now, leaving, figures)
-                            if n_pairs == 1:
-                                since = leaving + 1
-                                asked = next_signal(planes, LONG, ASK, pair, since, n_candles)
-                                if asked < n_candles:
-                                    fetch(market.candles, asked * 4)
+                            _look_ahead(market, planes, pair, side, figures, now)
                             size = signals.sizes[now, pair] if signals.sizes.size > 0 else 1.0
                             if not open_position(market, rule, account, positions, order, pair, side, size, now, full):
                                 break
-                            positions[slot]["leaving"] = leaving
                         candle = (
                             market.candles[pair, now, OPEN],
                             market.candles[pair, now, HIGH],
@@ -161,7 +155,7 @@ def _start(account, rules, order, seen, n_candles):
 
 
 @njit(**PART)
-def _next_event(candles, ranges, planes, rules, positions, order, n_open, now, until, n_candles):
+def _next_event(candles, ranges, planes, rules, positions, order, n_open, now, until):
     """The first candle from `now` on, `until` at the latest, at which something may happen to an open position."""
     for place in range(n_open):
         position = positions[order[place]]
@@ -169,9 +163,7 @@ def _next_event(candles, ranges, planes, rules, positions, order, n_open, now, u
             stop = position["wake"]
             if rules["use_exit_signal"]:
                 row = (1 - position["side"]) // 2
-                if position["leaving"] < now:
-                    position["leaving"] = next_signal(planes, row, LEAVE, position["pair"], now, n_candles)
-                stop = min(stop, position["leaving"])
+                stop = next_signal(planes, row, LEAVE, position["pair"], now, stop)
             position["event"] = _next_price(candles, ranges, position, now, stop)
         until = min(until, position["event"])
     return until
@@ -194,16 +186,21 @@ def _next_price(candles, ranges, position, now, stop):
 
 
 @njit(**PART)
-def _look_ahead(market, pair, now, leaving, figures):
-    """Have the prices of the candle at which a position will be left fetched while it is opened: the engine would wait
-    longer for them than it takes to trade."""
-    n_candles = market.closes.shape[1]
-    if leaving == n_candles:
+def _look_ahead(market, planes, pair, side, figures, now):
+    """Have the prices of the candle at which a position will be left fetched while it is opened, and those of the next
+    entry: the engine would wait longer for them than it takes to trade."""
+    n_pairs, n_candles = market.closes.shape
+    until = next_signal(planes, (1 - side) // 2, LEAVE, pair, now + 1, n_candles)
+    if until == n_candles:
         return
-    fetch(market.candles, (pair * n_candles + leaving) * 4)
+    fetch(market.candles, (pair * n_candles + until) * 4)
     if figures is None:
-        for place in range(now, min(leaving, now + 16 * 8), 8):
+        for place in range(now, min(until, now + 16 * 8), 8):
             fetch(market.closes, pair * n_candles + place)
+    if n_pairs == 1:
+        now = next_signal(planes, LONG, ASK, pair, until + 1, n_candles)
+        if now < n_candles:
+            fetch(market.candles, now * 4)
 
 
 @njit(**INNER)

@@ -1,4 +1,4 @@
-"""Three instructions of the processor that numba has no name for; as plain Python they are what they mean."""
+"""Four instructions of the processor that numba has no name for; as plain Python they are what they mean."""
 
 import math
 
@@ -31,6 +31,12 @@ def fetch(table, place):
     """Say that the element at a place of an array's memory is needed soon, so that it comes from there meanwhile."""
 
 
+def claim(counter):
+    """What an int64 array of one element holds, which is one more from then on: no other thread gets the same."""
+    counter[0] += 1
+    return counter[0] - 1
+
+
 @intrinsic
 def _lost(typing_context, a, b, product):
     def lower(context, builder, signature, arguments):
@@ -60,5 +66,14 @@ def _fetch(typing_context, table, place):
     return types.none(table, types.int64), lower
 
 
+@intrinsic
+def _claim(typing_context, counter):
+    def lower(context, builder, signature, arguments):
+        of = make_array(counter)(context, builder, arguments[0])
+        return builder.atomic_rmw("add", of.data, context.get_constant(types.int64, 1), "monotonic")
+
+    return types.int64(counter), lower
+
+
 if not config.DISABLE_JIT:
-    lost, lowest_bit, fetch = _lost, _lowest_bit, _fetch
+    lost, lowest_bit, fetch, claim = _lost, _lowest_bit, _fetch, _claim
