@@ -163,7 +163,7 @@ def run_embedded(folder: Path, repeats: int) -> dict:
 
 
 def sweep_embedded(folder: Path, repeats: int) -> dict:
-    """All levels of an array of scores, with one thread and with two; beside it from tables."""
+    """All levels of an array of scores; beside it ten times as many, with one and with two threads, and from tables."""
     from agent_market.trading import sweep_scores, sweep_thresholds
 
     market, options, scores, levels = load_arrays(folder)
@@ -173,8 +173,10 @@ def sweep_embedded(folder: Path, repeats: int) -> dict:
         return sweep_scores(market, scores, levels, options, threads=threads)
 
     found = measured(lambda: run(1), repeats)
-    two, memory = measured(lambda: run(2), repeats), peak_mb()
-    result = found.pop("result")
+    result, memory = found.pop("result"), peak_mb()
+    steps = np.linspace(1.5, 3.0, 10 * len(levels))
+    many = pd.DataFrame({"enter_long": steps, "exit_long": -steps})
+    scales = {name: scale(market, scores, table, options) for name, table in (("few", levels), ("many", many))}
     candles, predictions, markets, options, levels, how = load(folder)
     whole = measured(
         lambda: sweep_thresholds(candles, predictions, markets, options, levels, threads=1, **how), max(repeats // 4, 2)
@@ -184,11 +186,25 @@ def sweep_embedded(folder: Path, repeats: int) -> dict:
         "peak_mb": memory,
         "trades": int(result["trades"].sum()),
         "final": float(result["final_balance"].sum()),
-        "two_wall": two["wall"],
-        "two_cpu": two["cpu"],
+        "scales": scales,
         "whole_cpu": whole["cpu"],
         "version": "numba " + version("numba"),
     }
+
+
+def scale(market, scores, levels, options, repeats: int = 15) -> dict[str, float]:
+    """How much faster two threads are than one, in turns, and how much an empty loop is, which shares nothing."""
+    from agent_market.trading import sweep_scores
+    from factors import make_loop
+
+    spent, idle, loop = {1: [], 2: []}, {1: [], 2: []}, make_loop()
+    for _ in range(repeats):
+        for threads, times in spent.items():
+            start = time.perf_counter()
+            sweep_scores(market, scores, levels, options, threads=threads)
+            times.append(time.perf_counter() - start)
+            idle[threads].append(loop(threads))
+    return {"ratio": min(spent[1]) / min(spent[2]), "loop": 2 * min(idle[1]) / min(idle[2])}
 
 
 def run_freqtrade_part(folder: Path, repeats: int) -> dict:
@@ -331,8 +347,9 @@ def show(name: str, run: dict, ours: dict, bars: int) -> None:
 def show_extras(case: str, runs: dict[str, dict]) -> None:
     ours = runs["embedded"]
     if case == "c":
-        print(f"two threads instead of one: {ours['wall'] / ours['two_wall']:.2f} x in wall", end=", ")
-        print(f"{ours['two_cpu'] / ours['cpu']:.2f} x the CPU; load {os.getloadavg()[0]:.1f}")
+        few, many = ours["scales"]["few"], ours["scales"]["many"]
+        print(f"two threads instead of one, wall: {few['ratio']:.2f} x", end=", ")
+        print(f"with 2,000 levels {many['ratio']:.2f} x (an empty loop {few['loop']:.2f} and {many['loop']:.2f} x)")
     name = "sweep_thresholds" if case == "c" else "simulate"
     print(f"`{name}`, from tables to tables, with checks, ticks and preparation: {ours['whole_cpu']:.3f} s CPU")
     if case != "b":

@@ -148,6 +148,8 @@ def test_levels_that_contradict_one_another_are_refused_with_their_row(candles, 
         sweep_thresholds(
             candles, predictions, _markets(candles), BacktestOptions(), levels.assign(enter_short=np.nan), **HOW
         )
+    with pytest.raises(DataError, match="levels: sharpe are names of figures"):
+        sweep_thresholds(candles, predictions, _markets(candles), BacktestOptions(), LEVELS.assign(sharpe=1.0), **HOW)
 
 
 def test_levels_for_shorts_in_spot_are_refused(random_candles):

@@ -1,5 +1,6 @@
 """Instructions of the processor beside what they mean, in exact arithmetic."""
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -26,6 +27,12 @@ def _fetched(table, place):
     return table.ravel()[place]
 
 
+@njit(nogil=True)
+def _claimed(counter, own):
+    for place in range(own.size):
+        own[place] = machine.claim(counter)
+
+
 def test_a_product_and_what_it_lost_are_the_exact_product():
     rng = np.random.default_rng(0)
     lossy = 0
@@ -48,3 +55,12 @@ def test_fetching_changes_nothing():
     table = np.arange(12.0).reshape(3, 4)
     assert _fetched(table, 7) == 7.0
     np.testing.assert_array_equal(table, np.arange(12.0).reshape(3, 4))
+
+
+def test_no_two_threads_claim_the_same():
+    counter, shares = np.zeros(1, dtype="int64"), np.zeros((4, 200_000), dtype="int64")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda own: _claimed(counter, own), shares))
+    assert counter[0] == shares.size
+    np.testing.assert_array_equal(np.sort(shares.ravel()), np.arange(shares.size))
+    assert (np.diff(shares) > 0).all()

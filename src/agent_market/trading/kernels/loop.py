@@ -13,7 +13,13 @@ from agent_market.trading.kernels.exits import CLOSED, STAYS, leave
 from agent_market.trading.kernels.layout import ASK, BOOKED, CLOSE, HIGH, LEAVE, LONG, LOW, OPEN, SHIFT, SHORT, STAND
 from agent_market.trading.kernels.machine import claim, fetch
 from agent_market.trading.kernels.signals import is_signal, next_signal, signals_of_scores
-from agent_market.trading.kernels.valuing import value_account, value_position, write_figures
+from agent_market.trading.kernels.valuing import (
+    follow_position,
+    trace_position,
+    value_account,
+    value_rest,
+    write_figures,
+)
 
 
 def _compiled(version: int):
@@ -101,7 +107,10 @@ def _compiled(version: int):
                         )
                         row, terms, position = (1 - side) // 2, market.terms[pair], positions[slot]
                         # Before it may earn otherwise from here on, by funding, or nothing.
-                        value_position(market, position, account, trace, daily, is_alone, figures, now)
+                        if figures is None:
+                            trace_position(market, position, account, trace, is_alone, now)
+                        else:
+                            follow_position(market, position, account, trace, daily, is_alone, now)
                         leaves = is_signal(planes, row, LEAVE, pair, now)
                         stands = is_signal(planes, row, STAND, pair, now)
                         outcome = leave(
@@ -130,7 +139,7 @@ def _compiled(version: int):
             for place in range(n_waiting):
                 position = positions[order[place]]
                 if not position["is_ended"]:  # what freqtrade could not close
-                    value_position(market, position, account, trace, daily, is_alone, figures, n_candles)
+                    value_rest(market, position, account, trace, daily, is_alone, figures)
                     _keep(position, log, account["n_closed"] + account["n_open"])
                     account["n_open"] += 1
             value_account(market, account, trace, daily, is_alone, figures)

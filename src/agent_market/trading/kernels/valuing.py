@@ -14,17 +14,38 @@ from agent_market.trading.kernels.layout import BOOKED, EQUITY, GROSS, SHIFT
 
 
 @njit(**PART)
-def value_position(market, position, account, trace, daily, is_alone, figures, until):
+def trace_position(market, position, account, trace, is_alone, until):
     """Value a position, if closed at no cost, at the closes before candle `until` that it is not valued at yet."""
     first, position["marked"] = position["marked"], until
     if is_alone:
-        _stand_still(market.day_ends, account, trace, daily, figures, first)
+        _stand_still(market.day_ends, account, trace, None, first)
         account["valued"] = until
     if first < until:
-        if figures is not None and is_alone:
+        _trace(market.closes, position, account["balance"], trace, is_alone, first, until)
+
+
+@njit(**PART)
+def follow_position(market, position, account, trace, daily, is_alone, until):
+    """The same where figures are asked for, not the trace. Where to go is decided by the caller, before this function is
+    put in there: what it would not need is not compiled then."""
+    first, position["marked"] = position["marked"], until
+    if is_alone:
+        _stand_still(market.day_ends, account, trace, daily, first)
+        account["valued"] = until
+    if first < until:
+        if is_alone:
             _follow(market.closes, market.ranges, market.day_ends, position, account, daily, first, until)
         else:
             _trace(market.closes, position, account["balance"], trace, is_alone, first, until)
+
+
+@njit(**INNER)
+def value_rest(market, position, account, trace, daily, is_alone, figures):
+    """Value a position that is open at the end of the run."""
+    if figures is None:
+        trace_position(market, position, account, trace, is_alone, market.closes.shape[1])
+    else:
+        follow_position(market, position, account, trace, daily, is_alone, market.closes.shape[1])
 
 
 @njit(**INNER)
@@ -44,13 +65,16 @@ def _trace(closes, position, balance, trace, is_alone, first, until):
             gross[now] += amount * closes[now]
 
 
-@njit(**PART)
+@njit(**INNER)
 def value_account(market, account, trace, daily, is_alone, figures):
     """Value the account at all closes that it is not valued at yet. A trace that is not kept is 0 again."""
     n_candles = market.closes.shape[1]
     if is_alone:
-        _stand_still(market.day_ends, account, trace, daily, figures, n_candles)
-        n_candles = 0  # all are valued
+        if figures is None:
+            _stand_still(market.day_ends, account, trace, None, n_candles)
+        else:
+            _stand_still(market.day_ends, account, trace, daily, n_candles)
+        return
     balance, day = account["balance"], 0
     for now in range(n_candles):
         balance += trace[BOOKED, now]
@@ -65,14 +89,14 @@ def value_account(market, account, trace, daily, is_alone, figures):
                 day += 1
 
 
-@njit(**PART)
-def _stand_still(day_ends, account, trace, daily, figures, until):
-    """Nothing is open before candle `until`: equity is the balance."""
+@njit(**INNER)
+def _stand_still(day_ends, account, trace, daily, until):
+    """Nothing is open before candle `until`: equity is the balance. It is traced where there are no daily values."""
     first, balance = account["valued"], account["balance"]
-    account["valued"] = max(first, until)
     if first >= until:
-        pass
-    elif figures is None:
+        return
+    account["valued"] = until
+    if daily is None:
         equity = trace[EQUITY, first:until]
         for now in range(equity.size):
             equity[now] = balance
