@@ -188,8 +188,8 @@ def _run_all(
         trace, daily = np.zeros((2, len(market.dates) if n_slots > 1 else 0)), np.empty(len(market.arrays.day_ends))
         accounts, desk = np.zeros(len(rules), dtype=ACCOUNT), scratch(market, n_slots)
         run(
-            market.arrays, own, scores, levels, rules, counter, periods, *desk, accounts, nothing, trace, daily, figures,
-            full,
+            market.arrays, own, scores, levels, rules, counter, periods, *desk, accounts, nothing, trace, daily,
+            figures, full,
         )  # fmt: skip
         return accounts
 

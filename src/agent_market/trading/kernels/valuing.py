@@ -26,8 +26,10 @@ def trace_position(market, position, account, trace, is_alone, until):
 
 @njit(**PART)
 def follow_position(market, position, account, trace, daily, is_alone, until):
-    """The same where figures are asked for, not the trace. Where to go is decided by the caller, before this function is
-    put in there: what it would not need is not compiled then."""
+    """The same where figures are asked for, not the trace.
+
+    The caller chooses between the two, before either is put in there: what it does not need is not compiled then.
+    """
     first, position["marked"] = position["marked"], until
     if is_alone:
         _stand_still(market.day_ends, account, trace, daily, first)
