@@ -71,6 +71,19 @@ def test_arrays_give_the_trades_and_the_equity_of_tables(candles, random_positio
     pd.testing.assert_frame_equal(trades, expected.trades[list(trades)], check_dtype=False, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("n_pairs", [1, 3])
+@pytest.mark.parametrize("n_candles", [63, 64, 65, 66, 200])
+def test_a_flag_is_the_bit_of_the_next_candle(random_candles, n_pairs, n_candles):
+    table = random_candles(PAIRS[:n_pairs], n_candles)
+    market = market_arrays(table, _markets(table), **HOW)
+    never, flags = np.zeros(market.shape, dtype=bool), np.random.default_rng(0).random(market.shape) < 0.5
+    leave = pack_signals(market, never, flags).planes[0, LEAVE, :, :-1].view("uint64")
+    for pair in range(n_pairs):
+        bits = "".join(f"{word:064b}"[::-1] for word in leave[:, pair])
+        asked = "".join(map(str, flags[:-1, pair].astype(int)))
+        assert bits == ("0" + asked).ljust(len(bits), "0")
+
+
 def test_a_sweep_of_scores_is_the_sweep_of_predictions(candles):
     drawn = np.random.default_rng(3).normal(0, 1, len(candles))
     predictions = candles[["pair", "date"]].assign(prediction=np.where(np.abs(drawn) < 0.05, np.nan, drawn))

@@ -117,16 +117,19 @@ def _checked(values: np.ndarray, name: str, market: MarketArrays, dtype: str) ->
 def _acting_words(flags: np.ndarray, market: MarketArrays) -> np.ndarray:
     """Flags (candles, pairs) as bits of the candles that act on them: (words, pairs) int64.
 
-    They are packed first and moved by a candle as words: the less memory is gone through, the more of the candles stays
-    in the processor's cache.
+    Of many pairs a kernel makes them, which need not turn the array round first.
     """
-    packed = np.packbits(np.ascontiguousarray(flags[:-1].T), axis=1, bitorder="little")
-    bits = np.zeros((len(packed), len(market.arrays.alive) * WORD // 8), dtype="uint8")
-    bits[:, : packed.shape[1]] = packed
-    words = bits.view("<u8").T
-    acting = words << np.uint64(1)
-    acting[1:] |= words[:-1] >> np.uint64(WORD - 1)
-    return np.ascontiguousarray(acting).view("int64")
+    words = np.zeros_like(market.arrays.alive)
+    if flags.shape[1] > 1:
+        from agent_market.trading.kernels.signals import words_of_flags
+
+        words_of_flags(np.ascontiguousarray(flags), words, WORD)
+        return words
+    packed = np.packbits(flags[:-1, 0], bitorder="little")
+    words[:, 0].view("uint8")[: len(packed)] = packed
+    acting = words.view("uint64") << np.uint64(1)
+    acting[1:] |= words.view("uint64")[:-1] >> np.uint64(WORD - 1)
+    return acting.view("int64")
 
 
 def _planes(words: list[np.ndarray], market: MarketArrays) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from agent_market.trading.kernels.compiling import INNER, PART
+from agent_market.trading.kernels.compiling import ENTRY, INNER, PART
 from agent_market.trading.kernels.layout import ASK, LEAVE, MASK, SHIFT, STAND, WORD
 from agent_market.trading.kernels.machine import lowest_bit
 
@@ -27,6 +27,15 @@ def next_signal(planes, side, kind, column, now, stop):
 def is_signal(planes, side, kind, column, now):
     """Whether there is a signal at candle `now`."""
     return (planes[side, kind, now >> SHIFT, column] >> (now & MASK)) & 1 != 0
+
+
+@njit(**ENTRY)
+def words_of_flags(flags, words, word_size):
+    """Flags (candles, pairs) as bits of the candles that act on them, the next ones, in `words` (words, pairs)."""
+    for now in range(1, flags.shape[0]):
+        word, bit = now // word_size, now % word_size
+        for pair in range(flags.shape[1]):
+            words[word, pair] |= np.int64(flags[now - 1, pair]) << bit
 
 
 @njit(**INNER)
