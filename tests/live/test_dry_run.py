@@ -1,6 +1,5 @@
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -63,7 +62,7 @@ def run_bot(folder, *, until, timeout=330):
                 time.sleep(1)
             time.sleep(8)  # the last decision is acted on
         finally:
-            bot.send_signal(signal.SIGINT)
+            bot.terminate()  # a shell may have told what it runs in the background to ignore an interrupt
             try:
                 bot.wait(timeout=60)
             except subprocess.TimeoutExpired:  # leaving `with` would wait for ever
