@@ -166,18 +166,19 @@ def run_embedded(folder: Path, repeats: int) -> dict:
 def sweep_embedded(folder: Path, repeats: int) -> dict:
     """All levels of an array of scores; beside it ten times as many, with one and with two threads, and from tables."""
     from agent_market.trading import sweep_scores, sweep_thresholds
+    from factors import two_threads
 
     market, options, scores, levels = load_arrays(folder)
     before = peak_mb()
 
-    def run(threads: int):
-        return sweep_scores(market, scores, levels, options, threads=threads)
+    def run(threads: int, table: pd.DataFrame = levels):
+        return sweep_scores(market, scores, table, options, threads=threads)
 
     found = measured(lambda: run(1), repeats)
     result, memory = found.pop("result"), peak_mb()
     steps = np.linspace(1.5, 3.0, 10 * len(levels))
     many = pd.DataFrame({"enter_long": steps, "exit_long": -steps})
-    scales = {name: scale(market, scores, table, options) for name, table in (("few", levels), ("many", many))}
+    scales = {"few": two_threads(run, 15), "many": two_threads(lambda threads: run(threads, many), 15)}
     candles, predictions, markets, options, levels, how = load(folder)
     whole = measured(
         lambda: sweep_thresholds(candles, predictions, markets, options, levels, threads=1, **how), max(repeats // 4, 2)
@@ -191,21 +192,6 @@ def sweep_embedded(folder: Path, repeats: int) -> dict:
         "whole_cpu": whole["cpu"],
         "version": "numba " + version("numba"),
     }
-
-
-def scale(market, scores, levels, options, repeats: int = 15) -> dict[str, float]:
-    """How much faster two threads are than one, in turns, and how much an empty loop is, which shares nothing."""
-    from agent_market.trading import sweep_scores
-    from factors import make_loop
-
-    spent, idle, loop = {1: [], 2: []}, {1: [], 2: []}, make_loop()
-    for _ in range(repeats):
-        for threads, times in spent.items():
-            start = time.perf_counter()
-            sweep_scores(market, scores, levels, options, threads=threads)
-            times.append(time.perf_counter() - start)
-            idle[threads].append(loop(threads))
-    return {"ratio": min(spent[1]) / min(spent[2]), "loop": 2 * min(idle[1]) / min(idle[2])}
 
 
 def run_freqtrade_part(folder: Path, repeats: int) -> dict:
@@ -258,16 +244,13 @@ SIDES = {
 
 
 def measured(call, repeats: int) -> dict:
-    """The best CPU and wall time of some calls after a first one, whose time is told apart."""
-    start = time.process_time()
-    result = call()
-    first, cpu, wall = time.process_time() - start, [], []
+    """The best CPU time of some calls after a first one, which may compile."""
+    result, cpu = call(), []
     for _ in range(repeats):
-        start, began = time.process_time(), time.perf_counter()
+        start = time.process_time()
         result = call()
         cpu.append(time.process_time() - start)
-        wall.append(time.perf_counter() - began)
-    return {"result": result, "first": first, "cpu": min(cpu), "wall": min(wall)}
+    return {"result": result, "cpu": min(cpu)}
 
 
 def version(package: str) -> str:
@@ -352,8 +335,9 @@ def show_extras(case: str, runs: dict[str, dict]) -> None:
     ours = runs["embedded"]
     if case == "c":
         few, many = ours["scales"]["few"], ours["scales"]["many"]
-        print(f"two threads instead of one, wall: {few['ratio']:.2f} x", end=", ")
-        print(f"with 2,000 levels {many['ratio']:.2f} x (an empty loop {few['loop']:.2f} and {many['loop']:.2f} x)")
+        print(f"two threads instead of one, wall: {few['one'] / few['two']:.2f} x", end=", ")
+        print(f"with 2,000 levels {many['one'] / many['two']:.2f} x", end=" ")
+        print(f"(an empty loop {few['loop']:.2f} and {many['loop']:.2f} x)")
     name = "sweep_thresholds" if case == "c" else "simulate"
     print(f"`{name}`, from tables to tables, with checks, ticks and preparation: {ours['whole_cpu']:.3f} s CPU")
     if case != "b":

@@ -134,21 +134,26 @@ def compute_ours(path: str, timeframe: str, compat: str, threads: int, out: str 
 
 
 def scale(path: str, timeframe: str, compat: str, repeats: int) -> dict:
-    """The best wall time on one and on two threads in turns, in a process that has memory and plan at hand.
+    """`two_threads` of Alpha158, in a process that has memory and plan at hand."""
+    from agent_market.factors import compute_factors, load_factors
+
+    panel, factors = pd.read_parquet(path), load_factors("alpha158")
+    how = {"timeframe": timeframe, "compat": compat, "check": False}
+    return two_threads(lambda threads: compute_factors(panel, factors, threads=threads, **how), repeats)
+
+
+def two_threads(call: Callable[[int], object], repeats: int) -> dict[str, float]:
+    """The best wall time of a call on one and on two threads, in turns.
 
     An empty loop takes its turn beside them, which shares nothing: how much faster two threads can be here and now.
     """
-    from agent_market.factors import compute_factors, load_factors
-
-    panel = pd.read_parquet(path)
-    factors = load_factors("alpha158")
     spent, idle, loop = {1: [], 2: []}, {1: [], 2: []}, make_loop()
     for _ in range(repeats):
         for threads, times in spent.items():
             start = time.perf_counter()
-            features = compute_factors(panel, factors, timeframe=timeframe, compat=compat, threads=threads, check=False)
+            result = call(threads)
             times.append(time.perf_counter() - start)
-            del features  # outside of the time
+            del result  # outside of the time
             idle[threads].append(loop(threads))
     return {"one": min(spent[1]), "two": min(spent[2]), "loop": 2 * min(idle[1]) / min(idle[2])}
 

@@ -236,6 +236,7 @@ def test_a_run_that_died_is_not_listed_as_running(made, tmp_path, command):
     (run,) = (data / "runs").glob("*/run.json")
     run.write_text(json.dumps(json.loads(run.read_text()) | {"state": "running"}))
     assert " died " in command("list", data=data).output
+    assert ": died" in command("show", data=data).output.splitlines()[0]
 
 
 def test_a_task_file_is_begun_with_init(tmp_path, command):

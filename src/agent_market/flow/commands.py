@@ -148,9 +148,10 @@ def list_runs(as_json: bool, env: str | None) -> None:
 @_with_codes
 def show(run_id: str | None, env: str | None) -> None:
     """Show what RUN, or the latest one, was made of, and what came of it."""
+    from agent_market.configured import state_folder
     from agent_market.flow.tell import show_lines
 
-    _say(show_lines(_archive(env).get(run_id)))
+    _say(show_lines(_archive(env).get(run_id), state_folder()))
 
 
 @flow.command()

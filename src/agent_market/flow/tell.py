@@ -56,12 +56,13 @@ def list_lines(runs: list[Run], state_folder: Path) -> Iterator[str]:
 
 
 def _state(run: Run, held: dict[str, Any] | None) -> str:
+    """A run's state; one that was killed could not write it down, but holds nothing either."""
     return "died" if run.state == "running" and held is None else run.state
 
 
-def show_lines(run: Run) -> Iterator[str]:
+def show_lines(run: Run, state_folder: Path) -> Iterator[str]:
     """All that the archive knows of a run, in short."""
-    yield f"{run.id}: {run.state}" + (f", {run.reason}" if run.reason else "")
+    yield f"{run.id}: {_state(run, holder(state_folder))}" + (f", {run.reason}" if run.reason else "")
     yield f"task      {run.task_file}: {', '.join(run.task['steps'])}"
     yield f"begun     {run.started}, ended {run.ended or 'not yet'} ({_minutes(run)} minutes)"
     commit = run.code.get("commit", "")[:12]

@@ -1,4 +1,4 @@
-"""Signals as words of bits: where the next one is, and those that levels make of the scores of a model."""
+"""Signals as words of bits: where the next one is, and those that flags, or levels and scores of a model, make."""
 
 import numpy as np
 from numba import njit
